@@ -1,0 +1,1 @@
+//! Record layouts and the kernel object.

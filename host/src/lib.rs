@@ -1,0 +1,1 @@
+//! Picket: collects kernel events, hands them to sandboxed guests, delivers their alerts.
