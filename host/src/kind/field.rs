@@ -1,0 +1,196 @@
+//! Fields: what a kind declares, and how a bound field is read from a row.
+
+/// How a field is encoded in JSON and what a guest gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    Text,
+    TextList,
+    Unsigned,
+    Signed,
+    Bool,
+    /// RFC 3339 in JSON, unix nanoseconds inside.
+    Time,
+}
+
+/// The shape a guest's column has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Text,
+    TextList,
+    Unsigned,
+    Signed,
+    Float,
+    Boolean,
+    /// Not known before the rows are seen: text, or a list where a row holds one.
+    Dynamic,
+}
+
+impl Type {
+    pub fn shape(self) -> Shape {
+        match self {
+            Type::Text | Type::Time => Shape::Text,
+            Type::TextList => Shape::TextList,
+            Type::Unsigned => Shape::Unsigned,
+            Type::Signed => Shape::Signed,
+            Type::Bool => Shape::Boolean,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Text => "text",
+            Type::TextList => "text list",
+            Type::Unsigned => "unsigned",
+            Type::Signed => "signed",
+            Type::Bool => "boolean",
+            Type::Time => "time",
+        }
+    }
+}
+
+/// One field of a kind.
+#[derive(Debug)]
+pub struct Field {
+    /// Dotted path below `EventData` (or `System`), as in the model's JSON.
+    pub path: &'static str,
+    pub ty: Type,
+    pub doc: &'static str,
+    /// Sigma names this field answers to. Several fields of a kind may share one: the first that is there counts.
+    pub sigma: &'static [&'static str],
+    /// Shown when the hook left it out: `true` = the key is present and null, `false` = the key is omitted.
+    pub always: bool,
+}
+
+impl Field {
+    pub const fn new(path: &'static str, ty: Type, doc: &'static str) -> Field {
+        Field { path, ty, doc, sigma: &[], always: true }
+    }
+
+    pub const fn sigma(mut self, names: &'static [&'static str]) -> Field {
+        self.sigma = names;
+        self
+    }
+
+    /// Left out of the JSON when absent.
+    pub const fn optional(mut self) -> Field {
+        self.always = false;
+        self
+    }
+}
+
+/// Attributes that come from the process behind the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProcessField {
+    Name,
+    CommandLine,
+    CreateTime,
+    Exe,
+    Cwd,
+    Username,
+    Executed,
+    Argv,
+    Login,
+    Cgroup,
+    ParentExe,
+    ParentExecuted,
+    ParentCommandLine,
+    ParentName,
+    ParentCwd,
+    ParentUser,
+    /// Executables of the ancestors, the parent first.
+    AncestorExes,
+}
+
+impl ProcessField {
+    /// Path, Sigma names, type and doc of every attribute: the single table behind binding, rendering and `picket fields`.
+    pub const TABLE: &'static [(ProcessField, &'static str, &'static [&'static str], Type, &'static str)] = &[
+        (ProcessField::Name, "EventData.ProcInfo.Name", &[], Type::Text, "comm of the process"),
+        (
+            ProcessField::CommandLine,
+            "EventData.ProcInfo.CommandLine",
+            &["CommandLine"],
+            Type::Text,
+            "arguments joined by spaces",
+        ),
+        (ProcessField::CreateTime, "EventData.ProcInfo.CreateTime", &[], Type::Time, "start of the process"),
+        (ProcessField::Exe, "EventData.ProcInfo.Exe", &["Image"], Type::Text, "resolved path of the executable"),
+        (
+            ProcessField::Cwd,
+            "EventData.ProcInfo.Cwd",
+            &["CurrentDirectory"],
+            Type::Text,
+            "working directory when the program started",
+        ),
+        (
+            ProcessField::Username,
+            "EventData.ProcInfo.Username",
+            &["User"],
+            Type::Text,
+            "name of the effective user, its number where there is no name",
+        ),
+        (
+            ProcessField::Executed,
+            "context.process.executed",
+            &["ExecutedImage"],
+            Type::Text,
+            "path as executed, before links are resolved",
+        ),
+        (ProcessField::Argv, "context.process.argv", &[], Type::TextList, "arguments as a list"),
+        (
+            ProcessField::Login,
+            "context.process.login",
+            &["LoginUser"],
+            Type::Text,
+            "name of the user who logged in (audit login uid)",
+        ),
+        (ProcessField::Cgroup, "context.process.cgroup", &[], Type::Text, "leaf name of the control group"),
+        (ProcessField::ParentExe, "context.parent.exe", &["ParentImage"], Type::Text, "executable of the creator"),
+        (
+            ProcessField::ParentExecuted,
+            "context.parent.executed",
+            &["ParentExecutedImage"],
+            Type::Text,
+            "path of the creator as executed",
+        ),
+        (
+            ProcessField::ParentCommandLine,
+            "context.parent.cmdline",
+            &["ParentCommandLine"],
+            Type::Text,
+            "arguments of the creator joined by spaces",
+        ),
+        (ProcessField::ParentName, "context.parent.name", &[], Type::Text, "comm of the creator"),
+        (ProcessField::ParentCwd, "context.parent.cwd", &[], Type::Text, "working directory of the creator"),
+        (ProcessField::ParentUser, "context.parent.user", &["ParentUser"], Type::Text, "effective user of the creator"),
+        (
+            ProcessField::AncestorExes,
+            "@ancestors.Image",
+            &["Ancestors"],
+            Type::TextList,
+            "executables of up to ten ancestors, nearest first",
+        ),
+    ];
+}
+
+/// How to read a bound field from a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// A system cell.
+    System(u16),
+    /// Per kind (index = `KindId`), the cells of that kind that answer to the name, in order of preference.
+    Cells(Box<[Box<[u16]>]>),
+    Process(ProcessField),
+    /// The whole event as JSON text (`@json`) is not a cell: a guest asks the lookup interface for it.
+    /// All leaves as text, for keyword rules (`@values`).
+    Values,
+    /// The kind's name.
+    Kind,
+    /// Unique id of the process (`@process`).
+    ProcessId,
+    /// A column an enricher added.
+    Enriched { slot: u16, output: u16 },
+    /// A dotted path (or a flat key) of foreign JSON.
+    Dynamic(Box<str>),
+    /// Nothing here ever fills it.
+    Never,
+}

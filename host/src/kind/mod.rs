@@ -1,0 +1,95 @@
+//! Event kinds: one file per kind with its decoding, its field table and its fixture.
+//!
+//! To add a kind: write `kind/<name>.rs`, then add it to `mod` and [`KINDS`] below (and the kernel side in `host-ebpf/src/kind/`).
+
+mod catalogue;
+mod decode;
+mod field;
+mod json;
+mod read;
+mod system;
+
+mod exec;
+mod exit;
+mod file_open;
+mod fork;
+mod inode_unlink;
+mod socket_bind;
+mod socket_connect;
+
+pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
+pub use decode::{DecodeError, Decoder};
+pub use field::{Access, Field, ProcessField, Shape, Type};
+pub use json::{render, render_into, time_text};
+pub use read::read;
+pub(crate) use read::leaves;
+pub use system::SYSTEM;
+
+/// Every kind this build knows, in the order of [`KindId`].
+pub static KINDS: &[&Kind] = &[
+    &exec::KIND,
+    &fork::KIND,
+    &exit::KIND,
+    &file_open::KIND,
+    &socket_connect::KIND,
+    &socket_bind::KIND,
+    &inode_unlink::KIND,
+];
+
+/// Index into [`KINDS`], or [`KindId::FOREIGN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KindId(pub u16);
+
+impl KindId {
+    /// JSON of a kind that no table describes: every field is looked up in the JSON itself.
+    pub const FOREIGN: KindId = KindId(u16::MAX);
+
+    pub fn spec(self) -> Option<&'static Kind> {
+        KINDS.get(self.0 as usize).copied()
+    }
+
+    pub fn by_name(name: &str) -> Option<KindId> {
+        KINDS.iter().position(|k| k.name == name).map(|i| KindId(i as u16))
+    }
+
+    /// The kind of a kernel record.
+    pub fn by_record(number: u16) -> Option<KindId> {
+        KINDS.iter().position(|k| k.record == number).map(|i| KindId(i as u16))
+    }
+}
+
+/// Everything Picket knows about one kind.
+pub struct Kind {
+    /// Tracee's name, as in the model.
+    pub name: &'static str,
+    pub doc: &'static str,
+    /// `System.EventID` on x86-64: data, never a key (it changed between Tracee versions).
+    pub event_id: u32,
+    /// The kind number in a kernel record.
+    pub record: u16,
+    /// Lifecycle kinds feed the process table; they are always collected and only those listed in a log source reach guests.
+    pub lifecycle: bool,
+    /// The event's arguments in Tracee's order, then our own additions.
+    pub fields: &'static [Field],
+    /// Log sources besides `ebpf/linux`, each with the rows of this kind that belong to it.
+    pub sources: &'static [LogSource],
+    /// Fills the kind's cells from a record; `cells` has one slot per field.
+    pub decode: fn(&picket_ebpf::Record<'_>, &mut crate::slab::Slab, &mut [crate::slab::Cell]),
+    /// Derives cells from other cells, for records and JSON alike.
+    pub derive: fn(&crate::slab::Slab, &mut [crate::slab::Cell]),
+}
+
+/// A log source a kind feeds: category and product are fixed, `rows` says which of its rows.
+pub struct LogSource {
+    pub category: &'static str,
+    pub rows: fn(&crate::slab::Slab, usize) -> bool,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// For kinds that derive nothing.
+fn derive_nothing(_: &crate::slab::Slab, _: &mut [crate::slab::Cell]) {}

@@ -1,0 +1,48 @@
+//! The process behind an event: identity, image, ancestors.
+
+use std::sync::Arc;
+
+/// Identity of a process: host pid of its leader and the leader's start, nanoseconds since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Key {
+    pub tgid: u32,
+    pub start: u64,
+}
+
+/// What a process runs: replaced as a whole at exec, copied when its user changes. What is not known is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    pub key: Key,
+    /// comm.
+    pub name: Option<Box<[u8]>>,
+    /// Resolved path of the executable.
+    pub exe: Option<Box<[u8]>>,
+    /// Path as executed.
+    pub executed: Option<Box<[u8]>>,
+    /// Arguments joined by spaces.
+    pub cmdline: Option<Box<[u8]>>,
+    pub argv: Option<Box<[Box<[u8]>]>>,
+    /// Working directory when the program started.
+    pub cwd: Option<Box<[u8]>>,
+    /// Unix nanoseconds.
+    pub create_time: Option<u64>,
+    pub euid: Option<u32>,
+    pub login_uid: Option<u32>,
+    /// Name of the effective user, or its number.
+    pub user: Option<Box<[u8]>>,
+    pub login: Option<Box<[u8]>>,
+    /// Leaf name of the control group.
+    pub cgroup: Option<Box<[u8]>>,
+}
+
+/// How many ancestors a process keeps: bounds memory for any chain of forks.
+pub const ANCESTORS: usize = 10;
+
+/// An image with the images of its ancestors, nearest first. Pinned by every event row it is behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Unique for each (process, image): equal ids hold equal values.
+    pub id: u64,
+    pub image: Arc<Image>,
+    pub ancestors: Box<[Arc<Image>]>,
+}
