@@ -2,6 +2,10 @@
 //!
 //! To add a kind: write `kind/<name>.rs`, then add it to `mod` and [`KINDS`] below (and the kernel side in `host-ebpf/src/kind/`).
 
+use picket_ebpf::Record;
+
+use crate::slab::{Cell, Slab};
+
 mod catalogue;
 mod decode;
 mod field;
@@ -9,31 +13,33 @@ mod json;
 mod read;
 mod system;
 
-mod exec;
-mod exit;
-mod file_open;
-mod fork;
-mod inode_unlink;
-mod socket_bind;
-mod socket_connect;
+mod sched_process_exec;
+mod sched_process_exit;
+mod sched_process_fork;
+mod security_file_open;
+mod security_inode_unlink;
+mod security_socket_bind;
+mod security_socket_connect;
+mod sockaddr;
 
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub use read::read;
-pub(crate) use read::leaves;
+pub(crate) use json::json_string;
+pub(crate) use read::{dotted, leaves};
 pub use system::SYSTEM;
 
 /// Every kind this build knows, in the order of [`KindId`].
 pub static KINDS: &[&Kind] = &[
-    &exec::KIND,
-    &fork::KIND,
-    &exit::KIND,
-    &file_open::KIND,
-    &socket_connect::KIND,
-    &socket_bind::KIND,
-    &inode_unlink::KIND,
+    &sched_process_exec::KIND,
+    &sched_process_fork::KIND,
+    &sched_process_exit::KIND,
+    &security_file_open::KIND,
+    &security_socket_connect::KIND,
+    &security_socket_bind::KIND,
+    &security_inode_unlink::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].
@@ -74,15 +80,15 @@ pub struct Kind {
     /// Log sources besides `ebpf/linux`, each with the rows of this kind that belong to it.
     pub sources: &'static [LogSource],
     /// Fills the kind's cells from a record; `cells` has one slot per field.
-    pub decode: fn(&picket_ebpf::Record<'_>, &mut crate::slab::Slab, &mut [crate::slab::Cell]),
+    pub decode: fn(&Record<'_>, &mut Slab, &mut [Cell]),
     /// Derives cells from other cells, for records and JSON alike.
-    pub derive: fn(&crate::slab::Slab, &mut [crate::slab::Cell]),
+    pub derive: fn(&mut Slab, &mut [Cell]),
 }
 
 /// A log source a kind feeds: category and product are fixed, `rows` says which of its rows.
 pub struct LogSource {
     pub category: &'static str,
-    pub rows: fn(&crate::slab::Slab, usize) -> bool,
+    pub rows: fn(&Slab, usize) -> bool,
 }
 
 impl std::fmt::Debug for Kind {
@@ -92,4 +98,9 @@ impl std::fmt::Debug for Kind {
 }
 
 /// For kinds that derive nothing.
-fn derive_nothing(_: &crate::slab::Slab, _: &mut [crate::slab::Cell]) {}
+fn derive_nothing(_: &mut Slab, _: &mut [Cell]) {}
+
+/// For log sources that take every row of their kind.
+fn every_row(_: &Slab, _: usize) -> bool {
+    true
+}
