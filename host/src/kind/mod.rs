@@ -27,8 +27,10 @@ pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub use read::read;
+pub(crate) use decode::join;
 pub(crate) use json::json_string;
-pub(crate) use read::{dotted, leaves};
+pub(crate) use read::leaves;
+pub(crate) use sched_process_exec::argv;
 pub use system::SYSTEM;
 
 /// Every kind this build knows, in the order of [`KindId`].

@@ -41,11 +41,6 @@ pub fn read<'s>(slab: &'s Slab, row: usize, access: &Access) -> Value<'s> {
     }
 }
 
-/// The JSON value at a dotted path; a flat key wins.
-pub(crate) fn dotted<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
-    find(json, path)
-}
-
 /// The kind name in foreign JSON.
 pub(super) fn foreign_name(row: &Row) -> Option<&str> {
     let raw = row.raw.as_ref()?;

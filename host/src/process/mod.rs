@@ -46,3 +46,10 @@ pub struct Process {
     pub image: Arc<Image>,
     pub ancestors: Box<[Arc<Image>]>,
 }
+
+mod procfs;
+mod table;
+mod users;
+
+pub use table::{Table, TableCounters};
+pub use users::Users;
