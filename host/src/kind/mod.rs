@@ -81,6 +81,8 @@ pub struct Kind {
     pub fields: &'static [Field],
     /// Log sources besides `ebpf/linux`, each with the rows of this kind that belong to it.
     pub sources: &'static [LogSource],
+    /// For rows that repeat without news: rows with equal keys within a minute are one event of the kind's log sources.
+    pub repeat_key: Option<fn(&Slab, usize) -> Option<u64>>,
     /// Fills the kind's cells from a record; `cells` has one slot per field.
     pub decode: fn(&Record<'_>, &mut Slab, &mut [Cell]),
     /// Derives cells from other cells, for records and JSON alike.
