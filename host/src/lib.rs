@@ -2,6 +2,8 @@
 //!
 //! The way of one event, and the rooms it passes: `docs/architecture.md`.
 
+pub mod control;
+pub mod deliver;
 pub mod detection;
 pub mod guest;
 pub mod kind;
