@@ -6,6 +6,7 @@ use picket_ebpf::Record;
 
 use crate::slab::{Cell, Slab};
 
+mod build;
 mod catalogue;
 mod decode;
 mod field;
@@ -22,6 +23,7 @@ mod security_socket_bind;
 mod security_socket_connect;
 mod sockaddr;
 
+pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
