@@ -11,11 +11,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use crate::alert::{self, Ready};
+use crate::capture;
 use crate::config::{Config, FileEvent};
 use crate::deliver::{Deliver, Outgoing};
 use crate::generation::{Generation, Interest};
@@ -54,9 +56,26 @@ pub struct Shared {
     pub sensor: Mutex<SensorReport>,
     pub gate: Arc<Gate>,
     pub stop: AtomicBool,
+    /// The capture a running Picket writes.
+    pub capture: capture::Slot,
+    /// A capture of its own has reached its size.
+    pub full: AtomicBool,
 }
 
 impl Shared {
+    /// For a live pipeline: nothing loaded, full queues shed.
+    pub fn new(config: &Config) -> Arc<Shared> {
+        Arc::new(Shared {
+            live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
+            ledger: Arc::default(),
+            sensor: Mutex::default(),
+            gate: Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest)),
+            stop: AtomicBool::new(false),
+            capture: capture::Slot::default(),
+            full: AtomicBool::new(false),
+        })
+    }
+
     pub fn report(&self) -> SensorReport {
         self.sensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -67,10 +86,12 @@ pub struct Pipeline {
     pub shared: Arc<Shared>,
     pub exits: Exits,
     pub publish: Sender<Publish>,
-    builder: std::thread::JoinHandle<Result<(), SensorError>>,
-    sequencer: std::thread::JoinHandle<()>,
-    alerts: std::thread::JoinHandle<()>,
+    builder: JoinHandle<Result<(), SensorError>>,
+    sequencer: JoinHandle<()>,
 }
+
+/// What is done with each finished slab, in order, on the sequencer thread.
+pub type Done = Box<dyn FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send>;
 
 /// What happens to an alert after it is durable.
 pub type Print = Box<dyn FnMut(&alert::Alert, &Ready) + Send>;
@@ -87,19 +108,12 @@ impl Pipeline {
         mut sensor: Ebpf,
         config: &Config,
         origin: Origin,
-        deliver: Option<Arc<Deliver>>,
-        print: Print,
+        shared: Arc<Shared>,
         channel: (Exits, Receiver<Outcome>),
+        done: Done,
     ) -> Result<Pipeline, SensorError> {
         let (exits, inbox) = channel;
-        let gate = Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest));
-        let shared = Arc::new(Shared {
-            live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
-            ledger: Arc::new(Ledger::default()),
-            sensor: Mutex::default(),
-            gate: gate.clone(),
-            stop: AtomicBool::new(false),
-        });
+        let gate = shared.gate.clone();
         let (publish, published) = std::sync::mpsc::channel();
         let mut table = Table::new(&origin.boot, Users::new("/etc/passwd".into()));
         table.set_offset(sensor.clock_offset());
@@ -110,29 +124,24 @@ impl Pipeline {
         let mut builder =
             Builder::new(shared.live.clone(), shared.ledger.clone(), exits.outcomes.clone(), gate.clone(), bounds);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
-        let (made, alerts) = std::sync::mpsc::sync_channel(256);
-        let ledger = shared.ledger.clone();
         let work = Work { sensor, intake, builder, shared: shared.clone(), published };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(SensorError::Thread)?;
         let sequencer = spawn("sequencer")
-            .spawn(move || Sequencer::run(&inbox, &gate, |flight, said| make_alerts(&flight, said, &ledger, &made)))
+            .spawn(move || Sequencer::run(&inbox, &gate, done))
             .map_err(SensorError::Thread)?;
-        let alerts = spawn("alerts")
-            .spawn(move || store_alerts(&alerts, deliver.as_deref(), print))
-            .map_err(SensorError::Thread)?;
-        Ok(Pipeline { shared, exits, publish, builder, sequencer, alerts })
+        Ok(Pipeline { shared, exits, publish, builder, sequencer })
     }
 
     /// Stops collecting, lets every slab in flight finish and every alert become durable.
     pub fn finish(self) -> Result<(), SensorError> {
-        let Pipeline { shared, exits, publish, builder, sequencer, alerts } = self;
+        let Pipeline { shared, exits, publish, builder, sequencer } = self;
         shared.stop.store(true, Ordering::Release);
         drop((exits, publish));
         let collected = builder.join().unwrap_or(Err(SensorError::Died));
         // The last handle of the live generation: its lanes finish what they have.
         shared.live.store(Arc::new(Generation::empty()));
-        if sequencer.join().is_err() || alerts.join().is_err() {
+        if sequencer.join().is_err() {
             tracing::error!("a thread of the pipeline panicked; see above");
         }
         collected
@@ -239,17 +248,38 @@ impl Work {
     }
 }
 
-/// Detections of one slab become alerts, each once.
-fn make_alerts(
-    flight: &Flight,
-    said: Vec<(String, Handled)>,
-    ledger: &Ledger,
-    made: &SyncSender<Vec<(alert::Alert, Ready)>>,
-) {
-    let alerts = alert::of_slab(flight, said, ledger);
-    if !alerts.is_empty() {
-        // The alerts thread ends after this one.
-        let _ = made.send(alerts);
+/// The alerts thread: what the sequencer makes of slabs becomes durable, then is printed.
+pub struct Alerts {
+    made: SyncSender<Vec<(alert::Alert, Ready)>>,
+    thread: JoinHandle<()>,
+}
+
+impl Alerts {
+    pub fn start(deliver: Option<Arc<Deliver>>, print: Print) -> std::io::Result<Alerts> {
+        let (made, inbox) = std::sync::mpsc::sync_channel(256);
+        let run = move || store(&inbox, deliver.as_deref(), print);
+        let thread = std::thread::Builder::new().name("alerts".to_owned()).spawn(run)?;
+        Ok(Alerts { made, thread })
+    }
+
+    /// For the sequencer: detections of a slab become alerts, each once. It waits while the spool cannot write.
+    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Flight, Vec<(String, Handled)>) + Send + use<> {
+        let made = self.made.clone();
+        move |flight, said| {
+            let alerts = alert::of_slab(flight, said, &shared.ledger);
+            if !alerts.is_empty() {
+                // The alerts thread ends after the sequencer.
+                let _ = made.send(alerts);
+            }
+        }
+    }
+
+    /// After the sequencer has ended: everything made becomes durable and is printed.
+    pub fn finish(self) {
+        drop(self.made);
+        if self.thread.join().is_err() {
+            tracing::error!("the alerts thread panicked; see above");
+        }
     }
 }
 
@@ -262,11 +292,7 @@ const GROUP_WAIT: Duration = Duration::from_millis(5);
 /// How long to wait before a spool that could not write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-fn store_alerts(
-    made: &Receiver<Vec<(alert::Alert, Ready)>>,
-    deliver: Option<&Deliver>,
-    mut print: Print,
-) {
+fn store(made: &Receiver<Vec<(alert::Alert, Ready)>>, deliver: Option<&Deliver>, mut print: Print) {
     while let Ok(mut group) = made.recv() {
         let until = Instant::now() + GROUP_WAIT;
         while group.len() < GROUP {
@@ -276,11 +302,8 @@ fn store_alerts(
             }
         }
         if let Some(deliver) = deliver {
-            let outgoing = |(_, r): &(alert::Alert, Ready)| Outgoing {
-                id: r.id.clone(),
-                level: r.level,
-                body: r.line.clone(),
-            };
+            let outgoing =
+                |(_, r): &(alert::Alert, Ready)| Outgoing { id: r.id.clone(), level: r.level, body: r.line.clone() };
             // Nothing is printed before it is durable. A disk that is full stops alerts, not collection.
             while let Err(e) = deliver.append(group.iter().map(outgoing).collect()) {
                 tracing::error!(error = %crate::reload::chain(&e), alerts = group.len(), "alerts wait for the spool");

@@ -4,7 +4,6 @@
 //! change keeps its running lane. Nothing here touches what is live: a generation is built aside, and published or refused.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -18,17 +17,10 @@ use crate::kind::Catalogue;
 use crate::lane::{Exits, Lane, Rejected, Start};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, WhenFull};
+use crate::watch::{self, FileSet, Snapshot, WatchError};
 
 /// One rule or guest file as it was read.
-#[derive(Clone, Debug)]
-pub struct SourceFile {
-    pub path: PathBuf,
-    /// As shown in diagnostics.
-    pub name: String,
-    /// SHA-256, hex.
-    pub digest: String,
-    pub content: Arc<[u8]>,
-}
+pub type SourceFile = watch::File;
 
 /// Everything a generation is made of.
 #[derive(Clone)]
@@ -38,6 +30,27 @@ pub struct Inputs {
     pub guests: Vec<SourceFile>,
     /// Findings from reading: files that could not be read.
     pub unread: Vec<Diagnostic>,
+}
+
+impl Inputs {
+    /// The files a config names, in the order [`Inputs::new`] takes their snapshots.
+    pub fn sets(config: &Config) -> [FileSet; 2] {
+        [FileSet::rules_and_tests(config.rules.clone()), FileSet::guests(config.guests.clone())]
+    }
+
+    /// Reads the files that a config names.
+    pub fn read(config: Arc<Config>) -> Result<Inputs, WatchError> {
+        let [rules, guests] = Inputs::sets(&config);
+        let (rules, guests) = (Snapshot::read(&rules)?, Snapshot::read(&guests)?);
+        Ok(Inputs::new(config, rules, guests))
+    }
+
+    /// Inputs from files that were read.
+    pub fn new(config: Arc<Config>, rules: Snapshot, guests: Snapshot) -> Inputs {
+        let unread =
+            rules.errors.iter().chain(&guests.errors).map(|e| file_fault("unreadable", &e.name, &chain(e))).collect();
+        Inputs { config, rules: rules.files, guests: guests.files, unread }
+    }
 }
 
 /// How guests are loaded: live, or to answer for a file.
@@ -305,7 +318,7 @@ impl Loader {
         }
         let files: Vec<File> = if config.rules == Some(true) {
             let file = |f: &SourceFile| File { name: f.name.clone(), content: f.content.clone() };
-            inputs.rules.iter().filter(|f| !is_test(&f.name)).map(file).collect()
+            inputs.rules.iter().filter(|f| !crate::ruletest::is_test(&f.name)).map(file).collect()
         } else {
             Vec::new()
         };
@@ -388,10 +401,6 @@ impl Candidate {
         }
         self.digest = digest(parts);
     }
-}
-
-fn is_test(name: &str) -> bool {
-    name.ends_with(".test.yml") || name.ends_with(".test.yaml")
 }
 
 fn files_with_errors(candidate: &Candidate, said: &[Diagnostic]) -> Vec<String> {
