@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-/// A page of metrics under construction. Call `counter` or `gauge` once per name, then its samples.
-#[derive(Clone, Debug, Default)]
-pub struct Text {
-    page: String,
+/// Appends metrics to a page. Call `counter` or `gauge` once per name, then its samples.
+#[derive(Debug)]
+pub struct Text<'p> {
+    page: &'p mut String,
 }
 
-impl Text {
-    pub fn new() -> Text {
-        Text::default()
+impl<'p> Text<'p> {
+    pub fn new(page: &'p mut String) -> Text<'p> {
+        Text { page }
     }
 
     /// Heads the samples of a counter. `help` says which knob to turn.
@@ -41,11 +41,6 @@ impl Text {
         }
         let _ = writeln!(self.page, " {value}");
     }
-
-    /// The finished page.
-    pub fn into_string(self) -> String {
-        self.page
-    }
 }
 
 #[cfg(test)]
@@ -54,13 +49,14 @@ mod tests {
 
     #[test]
     fn a_page_has_heads_labels_and_escapes() {
-        let mut text = Text::new();
+        let mut page = String::new();
+        let mut text = Text::new(&mut page);
         text.counter("picket_x_total", "a\nb \\ c");
         text.sample("picket_x_total", &[("rule", "say \"hi\"\n\\"), ("b", "2")], 3.0);
         text.gauge("picket_y", "y");
         text.sample("picket_y", &[], 0.25);
         assert_eq!(
-            text.into_string(),
+            page,
             "# HELP picket_x_total a\\nb \\\\ c\n# TYPE picket_x_total counter\n\
              picket_x_total{rule=\"say \\\"hi\\\"\\n\\\\\",b=\"2\"} 3\n\
              # HELP picket_y y\n# TYPE picket_y gauge\npicket_y 0.25\n"

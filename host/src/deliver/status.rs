@@ -130,7 +130,7 @@ pub(super) fn of_spool(shared: &Shared) -> SpoolStatus {
 }
 
 /// Writes delivery's metrics, `picket_delivery_*` and `picket_spool_*`.
-pub fn write_metrics(endpoints: &[EndpointStatus], spool: &SpoolStatus, text: &mut Text) {
+pub fn write_metrics(endpoints: &[EndpointStatus], spool: &SpoolStatus, text: &mut Text<'_>) {
     type Counter = (&'static str, &'static str, fn(&Ledger) -> u64);
     let counters: [Counter; 7] = [
         ("picket_delivery_alerts_total", "alerts made; = filtered + accepted", |l| l.alerts),
