@@ -5,10 +5,12 @@ mod http;
 mod socket;
 pub mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::capture::Limits;
 
 pub use http::HttpServer;
 pub use socket::{Server, ask, serve};
@@ -28,6 +30,22 @@ pub trait Daemon: Send + Sync {
     /// Appends metrics in Prometheus text format; [`text::Text`] writes it.
     fn metrics(&self, out: &mut String);
 
+    /// Begins to write the events that pass into a file; an `error` in the answer says why not.
+    fn capture(&self, path: &Path, limits: Limits) -> Value {
+        let _ = (path, limits);
+        serde_json::json!({ "error": "this process does not collect" })
+    }
+
+    /// Whether it still writes.
+    fn capturing(&self) -> bool {
+        false
+    }
+
+    /// Ends it: how many events and bytes.
+    fn capture_end(&self) -> Value {
+        Value::Null
+    }
+
     /// Whether it does its work now; the error says what is missing. `/readyz`.
     fn ready(&self) -> Result<(), String> {
         Ok(())
@@ -35,8 +53,8 @@ pub trait Daemon: Send + Sync {
 }
 
 /// A question to a running picket: one line of JSON, `{"cmd": "status"}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "cmd", rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     Status,
     Reload {
@@ -47,6 +65,18 @@ pub enum Request {
     },
     /// The metrics page, as a string.
     Metrics,
+    /// Writes the events that pass into a file.
+    Capture {
+        path: PathBuf,
+        #[serde(default)]
+        ms: Option<u64>,
+        #[serde(default)]
+        bytes: Option<u64>,
+    },
+    /// Whether that file is still being written.
+    CaptureRunning,
+    /// Ends it.
+    CaptureEnd,
 }
 
 /// Why a running picket cannot be asked, or cannot listen.

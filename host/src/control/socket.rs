@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{ControlError, Daemon, Request};
+use crate::capture::Limits;
 
 /// Questions answered at once; more are refused.
 const MAX_CONNECTIONS: usize = 16;
@@ -131,6 +132,12 @@ fn converse(stream: UnixStream, daemon: &dyn Daemon) -> io::Result<()> {
     let reply = match serde_json::from_slice(&line) {
         Ok(Request::Status) => json!({"result": daemon.status()}),
         Ok(Request::Reload { force, wait }) => json!({"result": daemon.reload(force, wait)}),
+        Ok(Request::Capture { path, ms, bytes }) => {
+            let limits = Limits { duration: ms.map(Duration::from_millis), bytes };
+            json!({"result": daemon.capture(&path, limits)})
+        }
+        Ok(Request::CaptureRunning) => json!({"result": {"running": daemon.capturing()}}),
+        Ok(Request::CaptureEnd) => json!({"result": daemon.capture_end()}),
         Ok(Request::Metrics) => {
             let mut page = String::new();
             daemon.metrics(&mut page);
