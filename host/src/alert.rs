@@ -171,6 +171,11 @@ pub struct About {
     pub partial: bool,
 }
 
+/// JSON Schema of the native alert.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Alert).to_value()
+}
+
 /// An alert ready for the spool: identity, level, and its one line.
 #[derive(Clone, Debug)]
 pub struct Ready {

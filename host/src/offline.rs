@@ -60,7 +60,7 @@ impl Feeder {
 impl Offline {
     /// Loads a set. Rules and guests that are bad are named in the generation's `stale` and `diagnostics`.
     pub fn load(inputs: &Inputs, any_json: bool, cache_dir: Option<PathBuf>) -> Result<Offline, OfflineError> {
-        let runtime = Runtime::new(RuntimeOptions { cache_dir }).map_err(OfflineError::Runtime)?;
+        let runtime = Runtime::new(&RuntimeOptions { cache_dir }).map_err(OfflineError::Runtime)?;
         let ledger = Arc::new(Ledger::default());
         let (outcomes, inbox) = std::sync::mpsc::channel();
         // Nothing is replaced in such a run, so nothing is ever rolled back.

@@ -39,7 +39,7 @@ impl Bounds {
 
 /// A closed slab on its way, with the generation it belongs to.
 pub struct Flight {
-    pub slab: Slab,
+    pub slab: Arc<Slab>,
     pub generation: Arc<Generation>,
     /// Enrichers that have not answered yet.
     waiting: AtomicUsize,
@@ -112,7 +112,7 @@ impl Builder {
         slab.enriched = generation.enrichers.iter().map(|_| std::sync::OnceLock::new()).collect();
         self.number += 1;
         let waiting = AtomicUsize::new(generation.enrichers.len());
-        let flight = Arc::new(Flight { slab, generation, waiting });
+        let flight = Arc::new(Flight { slab: Arc::new(slab), generation, waiting });
         if flight.generation.enrichers.is_empty() {
             return flight.fan_out(&self.outcomes);
         }

@@ -134,7 +134,7 @@ impl Loader {
             let slot = next.enrichers.len() as u16;
             let loaded = self.lane(inputs, component, &next, slot, previous, &mut stale, &mut diagnostics)?;
             if let Some(lane) = loaded {
-                next.catalogue.enrich.extend(lane.guest.outputs(slot));
+                next.catalogue.enrich.extend(lane.guest.plan.outputs.iter().cloned());
                 next.enrichers.push(lane);
             }
         }
@@ -329,7 +329,7 @@ impl Loader {
             seed: self.mode.seed,
             replicas: config.replicas.unwrap_or(1),
             limits: Limits {
-                memory_bytes: config.memory.bytes(),
+                memory_bytes: config.memory.as_usize(),
                 call_cpu: config.cpu.duration(),
                 ..Limits::default()
             },

@@ -5,10 +5,11 @@ use std::sync::Mutex;
 
 use anyhow::Context as _;
 
-use crate::guest::Node;
+use crate::guest::{Node, OwnedValue};
 use crate::offline::Offline;
 use crate::pipeline::Flight;
 use crate::sensor::Input;
+use crate::slab::Value;
 
 use super::args::{ExitCode, ExplainArgs, Format, Global};
 use super::terminal::{Paint, Style, escape_str, escape_to};
@@ -68,7 +69,7 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let nodes = guest.explain(&analytic.id, &flight.slab, 0)?;
     match args.format.format {
         Format::Json => {
-            let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "nodes": nodes });
+            let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });
             print(format!("{report}\n").as_bytes())
         }
         Format::Human => {
@@ -91,6 +92,31 @@ fn event_line(text: &str) -> Option<String> {
     Some(if alert { object.get("event")?.to_string() } else { first.to_string() })
 }
 
+fn node_json(n: &Node) -> serde_json::Value {
+    serde_json::json!({ "parent": n.parent, "label": n.label, "field": n.field, "pattern": n.pattern,
+        "actual": shown(&n.actual), "holds": n.holds, "reason": n.reason, "line": n.line })
+}
+
+/// A value as text; `(absent)` and the like in parentheses.
+fn shown(value: &OwnedValue) -> String {
+    match value.as_value() {
+        Value::Absent => "(absent)".to_owned(),
+        Value::Null => "(null)".to_owned(),
+        Value::Unavailable => "(unavailable)".to_owned(),
+        Value::Unsigned(v) => v.to_string(),
+        Value::Signed(v) => v.to_string(),
+        Value::Float(v) => v.to_string(),
+        Value::Bool(v) => v.to_string(),
+        Value::Time(t) => crate::kind::time_text(t),
+        Value::Text(t) => String::from_utf8_lossy(t).into_owned(),
+        Value::List(list) => {
+            let mut items = Vec::new();
+            list.each(&mut |i| items.push(String::from_utf8_lossy(i).into_owned()));
+            format!("{items:?}")
+        }
+    }
+}
+
 fn tree(nodes: &[Node], paint: Paint, out: &mut String) {
     let mut depth = vec![0usize; nodes.len()];
     for (i, node) in nodes.iter().enumerate() {
@@ -103,8 +129,8 @@ fn tree(nodes: &[Node], paint: Paint, out: &mut String) {
         if !node.field.is_empty() {
             line.push_str(&format!(" {} = {}", escape_str(&node.field), escape_to(node.pattern.as_bytes(), VALUE)));
         }
-        if !node.actual.is_empty() {
-            line.push_str(&format!(" | is {}", escape_to(node.actual.as_bytes(), VALUE)));
+        if !node.field.is_empty() {
+            line.push_str(&format!(" | is {}", escape_to(shown(&node.actual).as_bytes(), VALUE)));
         }
         if !node.reason.is_empty() {
             line.push_str(&format!(" | {}", escape_str(&node.reason)));

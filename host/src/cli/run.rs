@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::config::{Config, ConfigError};
-use crate::control::{self, Daemon as _};
+use crate::control;
 use crate::daemon::{Alerts, Pipeline, Shared};
 use crate::deliver::{Deliver, DeliverOptions};
 use crate::detection::Gravity;
@@ -56,7 +56,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     });
     let pipeline =
         Pipeline::start(sensor, &config, host_facts::origin(), shared.clone(), (exits.clone(), inbox), done)?;
-    let runtime = Arc::new(Runtime::new(RuntimeOptions { cache_dir: load::cache_dir(&config) })?);
+    let runtime = Arc::new(Runtime::new(&RuntimeOptions { cache_dir: load::cache_dir(&config) })?);
     let mode = Mode { when_full: WhenFull::ShedOldest, seed: host_facts::seed(), any_json: false };
     let attempts: Arc<Mutex<Attempts>> = Arc::default();
     let (ask, asked) = std::sync::mpsc::channel();

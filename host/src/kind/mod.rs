@@ -30,7 +30,6 @@ pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub use read::read;
 pub(crate) use decode::join;
-pub(crate) use json::json_string;
 pub(crate) use read::leaves;
 pub(crate) use sched_process_exec::argv;
 pub use system::SYSTEM;
