@@ -198,7 +198,8 @@ impl<'a> Parser<'a> {
     fn of(&mut self, quantifier: &'a str) -> Result<Condition, Problem> {
         let start = self.range();
         if !matches!(quantifier, "1" | "all" | "any") {
-            let message = format!("'{} of' is not in the specification, which has '1 of' and 'all of'", brief(quantifier));
+            let message =
+                format!("'{} of' is not in the specification, which has '1 of' and 'all of'", brief(quantifier));
             return Err(Problem::new("unsupported-quantifier", start, message));
         }
         self.at += 2;

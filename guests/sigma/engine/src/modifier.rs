@@ -109,20 +109,21 @@ impl Modifier {
     pub fn is_encoding(self) -> bool {
         matches!(self, M::Base64 | M::Base64Offset | M::Utf16Le | M::Utf16Be | M::Utf16 | M::WinDash)
     }
+    /// The name the specification gives it.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, k)| *k == self).map_or("", |(n, _)| n)
+    }
     fn is_affix(self) -> bool {
         matches!(self, M::Contains | M::StartsWith | M::EndsWith)
     }
 }
 
-fn name_of(m: Modifier) -> &'static str {
-    NAMES.iter().find(|(_, k)| *k == m).map_or("", |(n, _)| n)
-}
-
 fn conflict(m: Modifier, before: &[Modifier], keyword: bool) -> Option<String> {
-    let name = name_of(m);
+    let name = m.name();
     let comparison = before.iter().copied().find(|b| b.is_comparison());
-    let not_with = |other: Modifier| Some(format!("'{name}' does not go with '{}'", name_of(other)));
-    if keyword && !(matches!(m, M::All | M::Neq | M::Re | M::Cased | M::Contains) || m.is_encoding())
+    let not_with = |other: Modifier| Some(format!("'{name}' does not go with '{}'", other.name()));
+    if keyword
+        && !(matches!(m, M::All | M::Neq | M::Re | M::Cased | M::Contains) || m.is_encoding())
         && !matches!(m, M::IgnoreCase | M::MultiLine | M::DotAll)
     {
         return Some(format!("'{name}' needs a field; keywords have none"));
@@ -140,7 +141,9 @@ fn conflict(m: Modifier, before: &[Modifier], keyword: bool) -> Option<String> {
         _ if m.is_comparison() => match (comparison, m) {
             (Some(other), _) => not_with(other),
             (None, M::FieldRef) => before.iter().find(|b| b.is_encoding()).and_then(|b| not_with(*b)),
-            (None, _) => before.iter().find(|b| b.is_encoding() || b.is_affix() || **b == M::Cased).and_then(|b| not_with(*b)),
+            (None, _) => {
+                before.iter().find(|b| b.is_encoding() || b.is_affix() || **b == M::Cased).and_then(|b| not_with(*b))
+            }
         },
         _ if m.is_affix() => {
             let affix = before.iter().copied().find(|b| b.is_affix());

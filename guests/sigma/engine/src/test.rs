@@ -17,6 +17,8 @@ const REGEX_SIZE: usize = 2 << 20;
 pub(crate) enum Test {
     /// `exists`: there is such a field, whatever it holds.
     Exists,
+    /// `exists: false`.
+    Missing,
     /// `null`: no such field, or null.
     Null,
     Text(Text),
@@ -177,7 +179,10 @@ impl Network {
         let bits = match bits {
             None => all,
             Some(b) if !b.is_empty() && b.bytes().all(|c| c.is_ascii_digit()) => {
-                b.parse().ok().filter(|n| *n <= all).ok_or_else(|| format!("the prefix length must be at most {all}"))?
+                b.parse()
+                    .ok()
+                    .filter(|n| *n <= all)
+                    .ok_or_else(|| format!("the prefix length must be at most {all}"))?
             }
             Some(b) => return Err(format!("'{b}' is not a prefix length")),
         };
@@ -216,12 +221,18 @@ pub(crate) struct Buffers {
     other: Vec<u8>,
 }
 
-/// A value in the forms that tests ask for. The folded form is made on first use.
+/// A value in the forms that tests ask for.
 pub(crate) struct Probe<'a> {
     value: Value<'a>,
     raw: &'a [u8],
-    folded: &'a mut Vec<u8>,
-    is_folded: bool,
+    folded: Folded<'a>,
+}
+
+enum Folded<'a> {
+    Done(&'a [u8]),
+    /// Made in this buffer on first use.
+    Later(&'a mut Vec<u8>),
+    Made(&'a mut Vec<u8>),
 }
 
 impl<'a> Probe<'a> {
@@ -232,19 +243,25 @@ impl<'a> Probe<'a> {
             value.text_into(raw);
             raw
         };
-        Self { value, raw, folded, is_folded: false }
+        Self { value, raw, folded: Folded::Later(folded) }
     }
 
-    pub fn value(&self) -> Value<'a> {
-        self.value
+    /// With the text of the value and its folded form at hand.
+    pub fn folded_already(value: Value<'a>, raw: &'a [u8], folded: &'a [u8]) -> Self {
+        Self { value, raw, folded: Folded::Done(folded) }
     }
 
-    pub fn folded(&mut self) -> &[u8] {
-        if !self.is_folded {
-            fold_into(self.raw, self.folded);
-            self.is_folded = true;
+    fn folded(&mut self) -> &[u8] {
+        if let Folded::Later(_) = self.folded
+            && let Folded::Later(buffer) = std::mem::replace(&mut self.folded, Folded::Done(&[]))
+        {
+            fold_into(self.raw, buffer);
+            self.folded = Folded::Made(buffer);
         }
-        self.folded
+        match &self.folded {
+            Folded::Done(text) => text,
+            Folded::Made(text) | Folded::Later(text) => text,
+        }
     }
 
     fn number(&self) -> Option<Number> {
@@ -261,12 +278,18 @@ impl Test {
     pub fn holds(&self, cell: &Cell<'_>, other: &Cell<'_>, buffers: &mut Buffers) -> bool {
         match self {
             Self::Exists => matches!(cell, Cell::Null | Cell::One(_) | Cell::List(..)),
+            Self::Missing => matches!(cell, Cell::Absent),
             Self::Null => matches!(cell, Cell::Absent | Cell::Null),
             Self::Same(affix, casing) => {
                 cell.values().any(|a| other.values().any(|b| same(*affix, *casing, a, b, buffers)))
             }
             _ => cell.values().any(|v| self.matches(&mut Probe::new(v, &mut buffers.raw, &mut buffers.folded))),
         }
+    }
+
+    /// Whether it asks about the values of one field, and not about the field or about two.
+    pub fn is_about_value(&self) -> bool {
+        !matches!(self, Self::Exists | Self::Missing | Self::Null | Self::Same(..))
     }
 
     /// Whether one value passes. Not for the tests that ask about the cell.
@@ -289,7 +312,7 @@ impl Test {
             Self::Compare(comparison, Exact(bound)) => {
                 probe.number().is_some_and(|n| comparison.holds(n.compare(*bound)))
             }
-            Self::Exists | Self::Null | Self::Same(..) => false,
+            Self::Exists | Self::Missing | Self::Null | Self::Same(..) => false,
         }
     }
 }

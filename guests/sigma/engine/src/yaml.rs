@@ -161,7 +161,9 @@ impl<'a> Builder<'a> {
                 let source = start..span.end.byte_offset().unwrap_or(start);
                 self.close(Node { place, source, data }, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag) if self.open.len() >= MAX_DEPTH => {
+            Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag)
+                if self.open.len() >= MAX_DEPTH =>
+            {
                 let _ = (anchor, tag);
                 Err(Finding::error(place, "yaml-too-deep", format!("nested more than {MAX_DEPTH} levels deep")))
             }
@@ -239,8 +241,12 @@ fn mapping(children: Vec<Node>) -> Result<Data, Finding> {
                 .help("write the keys out, or use an alias for the whole map"));
         }
         if !seen.insert(name.to_owned()) {
-            return Err(Finding::error(key.place, "duplicate-key", format!("the key '{}' is there twice", brief(name)))
-                .help("the second would hide the first; put the values into one list, or use another modifier order"));
+            return Err(Finding::error(
+                key.place,
+                "duplicate-key",
+                format!("the key '{}' is there twice", brief(name)),
+            )
+            .help("the second would hide the first; put the values into one list, or use another modifier order"));
         }
         pairs.push((key, value));
     }
@@ -253,7 +259,11 @@ fn core_tag<'t>(tag: Option<&'t Cow<'_, Tag>>, place: Place) -> Result<Option<&'
         Some(suffix) => Ok(Some(suffix)),
         // `! text` is the non-specific tag: text.
         None if tag.original() == "!" => Ok(Some("str")),
-        None => Err(Finding::error(place, "unsupported-tag", format!("the tag '{}' is not supported", brief(&tag.original())))),
+        None => Err(Finding::error(
+            place,
+            "unsupported-tag",
+            format!("the tag '{}' is not supported", brief(&tag.original())),
+        )),
     }
 }
 
@@ -370,6 +380,9 @@ mod tests {
         let mut findings = Vec::new();
         let found = documents("a: 1\n---\nb: [1\n---\nc: 1\nc: 2\n---\nd: 1\n", &mut findings);
         assert_eq!(found.len(), 2);
-        assert_eq!(findings.iter().map(|f| (f.code, f.place.line)).collect::<Vec<_>>(), [("bad-yaml", 3), ("duplicate-key", 6)]);
+        assert_eq!(
+            findings.iter().map(|f| (f.code, f.place.line)).collect::<Vec<_>>(),
+            [("bad-yaml", 3), ("duplicate-key", 6)]
+        );
     }
 }
