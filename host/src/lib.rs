@@ -1,1 +1,2 @@
 //! Picket: collects kernel events, hands them to sandboxed guests, delivers their alerts.
+pub mod sensor;
