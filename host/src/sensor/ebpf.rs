@@ -25,7 +25,7 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::Program,
 };
-use picket_ebpf::{Dropped, Filtered, Flags, Header, Hook, Interest, Kind, OBJECT, kind::Class};
+use picket_ebpf::{Class, Dropped, Filtered, Flags, Header, Hook, Interest, Kind, OBJECT};
 
 pub use self::error::SensorError;
 use self::program::{Attached, Spec};
