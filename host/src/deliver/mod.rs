@@ -240,7 +240,7 @@ impl Deliver {
         let number = lock(&self.shared.book).rows.get(endpoint).map(|row| row.number);
         let Some(number) = number else { return Ok(()) };
         let letters = spool.dead_keys(number).map_err(|e| DeliverError::Spool(Arc::new(e)))?;
-        self.write(Change::Retry(endpoint.to_owned()))?;
+        self.write(Change::Retry(endpoint.to_owned(), letters.clone()))?;
         if let Some(inbox) = lock(&self.shared.inboxes).get(endpoint) {
             let accepted = spool.now();
             let back = letters.into_iter().map(|(level, seq)| spool::Queued {
