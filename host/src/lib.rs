@@ -2,8 +2,12 @@
 //!
 //! The way of one event, and the rooms it passes: `docs/architecture.md`.
 
+pub mod cli;
+pub mod config;
 pub mod detection;
 pub mod guest;
 pub mod kind;
 pub mod process;
 pub mod slab;
+pub mod units;
+pub mod watch;
