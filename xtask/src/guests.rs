@@ -79,14 +79,17 @@ pub fn build(project: &Project, group: Group, toolchain: impl FnOnce() -> Result
     Ok(())
 }
 
-/// The packages below `folder` that make a C dynamic library, which is what cargo calls a Wasm module.
+/// The packages below `folder` that are named `picket-NAME-guest`.
+///
+/// The name decides and not a `crate-type` of cdylib: natively, where cargo would build that too, no linker takes the
+/// names of a component's exports (`picket:guest/detector@0.1.0#init`).
 fn find<'a>(packages: &'a [Package], folder: &Path) -> Result<Vec<Guest<'a>>> {
     let mut guests = Vec::new();
     for package in packages.iter().filter(|package| package.folder.starts_with(folder)) {
-        let Some(library) = package.targets.iter().find(|target| target.is("cdylib")) else { continue };
         let name = package.name.strip_prefix("picket-").and_then(|rest| rest.strip_suffix("-guest"));
-        let Some(name) = name else {
-            bail!("package {} is a guest (its library is a cdylib) but is not named picket-NAME-guest", package.name);
+        let Some(name) = name else { continue };
+        let Some(library) = package.targets.iter().find(|target| target.is("lib")) else {
+            bail!("guest {name}: package {} has no plain library (without `crate-type`)", package.name);
         };
         guests.push(Guest { name, package: &package.name, library: &library.name });
     }
@@ -100,7 +103,7 @@ fn compile(project: &Project, guest: &Guest<'_>, toolchain: &Toolchain) -> Resul
     let mut command = toolchain.cargo_rustc(project);
     command
         .args(["--profile", "guest", "--package", guest.package, "--lib"])
-        // Cargo refuses link-time optimisation to a package that is an rlib too, which is what native tests want.
+        // Here and not in the package: see `find`; and cargo gives link-time optimisation only to what is a cdylib alone.
         .args(["--crate-type", "cdylib"])
         .arg("--target-dir")
         .arg(&target);
@@ -156,21 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_a_cdylib_below_the_folder() {
+    fn a_guest_is_known_by_folder_and_name() {
         let packages = [
             package("picket-guest", "/p/guests/sdk", &["lib"]),
-            package("picket-sigma-guest", "/p/guests/sigma", &["cdylib", "rlib"]),
-            package("picket-loop-guest", "/p/tests/guests/loop", &["cdylib"]),
-            package("picket-plugin", "/p/guests-of-others", &["cdylib"]),
+            package("picket-sigma", "/p/guests/sigma/engine", &["lib"]),
+            package("picket-sigma-guest", "/p/guests/sigma", &["lib"]),
+            package("picket-loop-guest", "/p/tests/guests/loop", &["lib"]),
+            package("picket-other-guest", "/p/guests-of-others", &["lib"]),
         ];
-        let guests = find(&packages, Path::new("/p/guests")).expect("well named");
+        let guests = find(&packages, Path::new("/p/guests")).expect("libraries");
         assert_eq!(guests.iter().map(|guest| guest.name).collect::<Vec<_>>(), ["sigma"]);
+        assert_eq!(guests[0].library, "picket_sigma_guest");
     }
 
     #[test]
-    fn a_badly_named_guest_is_refused_by_name() {
-        let packages = [package("sigma", "/p/guests/sigma", &["cdylib"])];
-        let error = find(&packages, Path::new("/p/guests")).err().expect("badly named");
-        assert!(error.to_string().starts_with("package sigma is a guest"), "{error}");
+    fn a_guest_without_a_plain_library_is_refused_by_name() {
+        let packages = [package("picket-sigma-guest", "/p/guests/sigma", &["cdylib", "rlib"])];
+        let error = find(&packages, Path::new("/p/guests")).err().expect("no plain library");
+        assert!(error.to_string().starts_with("guest sigma: package picket-sigma-guest"), "{error}");
     }
 }

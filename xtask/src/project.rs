@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -88,7 +89,18 @@ impl Target {
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    for variable in about_this_tool() {
+        command.env_remove(variable);
+    }
     command
+}
+
+/// What `cargo run` says about xtask in the environment. Build scripts watch such variables (ring's does), so a cargo that
+/// inherits them builds again what the user's own cargo has built, and the other way round.
+pub fn about_this_tool() -> impl Iterator<Item = OsString> {
+    env::vars_os().map(|(name, _)| name).filter(|name| {
+        name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start)))
+    })
 }
 
 /// Runs a command that talks to the user itself; an unsuccessful end is an error that names `what`.

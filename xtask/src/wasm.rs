@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::project::Project;
+use crate::project::{Project, about_this_tool};
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -58,6 +58,9 @@ impl Toolchain {
                 command
             }
         };
+        for variable in about_this_tool() {
+            command.env_remove(variable);
+        }
         command.args(["rustc", "--target", TARGET]);
         if matches!(self, Self::Debian { .. }) {
             command.arg("-Zbuild-std=std,panic_abort");
