@@ -32,6 +32,10 @@ macro_rules! kinds {
             pub fn body_size(self) -> usize {
                 match self { $(Kind::$variant => size_of::<$module::$body>(),)* }
             }
+            /// What the tracepoint rung cannot see of this kind, "" when nothing is missing.
+            pub fn blind_spot(self) -> &'static str {
+                match self { $(Kind::$variant => $module::BLIND_SPOT,)* }
+            }
             /// Name of the body's C structure.
             pub fn body_name(self) -> &'static str {
                 match self { $(Kind::$variant => <$module::$body as Layout>::NAME,)* }

@@ -14,10 +14,22 @@
 //! The C side is `record.h` and `kind/<kind>.bpf.c`; `tests/layout.rs` compares both through the BTF
 //! that clang wrote into the object.
 
-mod counters;
+mod control;
 pub mod kind;
 mod record;
 
-pub use counters::{Dropped, Filtered, KindCounters};
-pub use kind::Kind;
-pub use record::{Flags, Header, Hook, Layout, Malformed, Record, Slice, SliceFlags, Status, VERSION};
+pub use control::{Config, Dropped, Filtered, Interest, KindCounters, Rung};
+pub use kind::{Class, Kind};
+pub use record::{Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, VERSION};
+
+/// Bytes aligned as an ELF reader expects them.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/picket.bpf.o")));
+
+/// The BPF object: ELF with BTF and CO-RE relocations.
+///
+/// Its programs are named `<kind>__<rung>[_return][__<attach target>]`; the kind's own name is the
+/// target where none is given, and `shared` stands for all kinds.
+pub static OBJECT: &[u8] = &ALIGNED.0;

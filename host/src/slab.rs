@@ -147,6 +147,13 @@ impl Slab {
         self.arena.len()
     }
 
+    /// Takes over from the slab before: same origin, same mode, never an older watermark.
+    pub(crate) fn follow(&mut self, before: &Slab) {
+        self.origin = before.origin.clone();
+        self.every_open = before.every_open;
+        self.watermark = before.watermark;
+    }
+
     /// The row with this sequence number.
     pub fn row_of(&self, seq: u64) -> Option<usize> {
         self.rows.binary_search_by_key(&seq, |r| r.seq).ok()

@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "";
+
 layout! {
     /// Body of `sched_process_exec`. The header's `comm` is already the new one.
     pub struct Exec = "exec_body" {

@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "";
+
 layout! {
     /// Body of `sched_process_exit`.
     pub struct Exit = "exit_body" {

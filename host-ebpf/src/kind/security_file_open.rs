@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "opens by exec and by the kernel itself, and into an io_uring's own table, are not seen";
+
 layout! {
     /// Body of `security_file_open`.
     pub struct Open = "open_body" {

@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "inode, device and ctime are not known; unlinks by io_uring are not seen";
+
 layout! {
     /// Body of `security_inode_unlink`.
     pub struct Unlink = "unlink_body" {

@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "binds by io_uring and failed binds are not seen";
+
 layout! {
     /// Body of `security_socket_bind`.
     pub struct Bind = "bind_body" {

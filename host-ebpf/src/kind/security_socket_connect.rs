@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "the result of a TCP connect is not known";
+
 layout! {
     /// Body of `security_socket_connect`.
     pub struct Connect = "connect_body" {

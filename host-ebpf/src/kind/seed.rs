@@ -2,6 +2,9 @@
 
 use crate::record::layout;
 
+/// See [`super::Kind::blind_spot`].
+pub(super) const BLIND_SPOT: &str = "";
+
 layout! {
     /// Body of `seed`. The header describes the process (its leader).
     pub struct Seed = "seed_body" {

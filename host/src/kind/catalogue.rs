@@ -267,7 +267,7 @@ impl Catalogue {
         system.chain(process).chain(kinds).chain(self.enrich.iter().map(|e| e.name.clone()))
     }
 
-    fn nearest(&self, field: &str) -> Option<String> {
+    pub(super) fn nearest(&self, field: &str) -> Option<String> {
         let wanted = field.to_ascii_lowercase();
         self.names()
             .map(|n| (strsim::damerau_levenshtein(&wanted, &n.to_ascii_lowercase()), n))

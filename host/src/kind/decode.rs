@@ -26,6 +26,8 @@ pub enum DecodeError {
     NotAnObject { line: u64, found: &'static str },
     #[error("line {line}: {path} is not an RFC 3339 time: {value}")]
     Time { line: u64, path: &'static str, value: String },
+    #[error("kernel record is malformed")]
+    Malformed(#[source] picket_ebpf::Malformed),
     #[error("kernel record of kind {kind}: {why}")]
     Record { kind: u16, why: &'static str },
 }

@@ -6,6 +6,7 @@ use picket_ebpf::Record;
 
 use crate::slab::{Cell, Slab};
 
+mod build;
 mod catalogue;
 mod decode;
 mod field;
@@ -22,13 +23,13 @@ mod security_socket_bind;
 mod security_socket_connect;
 mod sockaddr;
 
+pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub use read::read;
 pub(crate) use decode::join;
-pub(crate) use json::json_string;
 pub(crate) use read::leaves;
 pub(crate) use sched_process_exec::argv;
 pub use system::SYSTEM;
@@ -81,6 +82,8 @@ pub struct Kind {
     pub fields: &'static [Field],
     /// Log sources besides `ebpf/linux`, each with the rows of this kind that belong to it.
     pub sources: &'static [LogSource],
+    /// For rows that repeat without news: rows with equal keys within a minute are one event of the kind's log sources.
+    pub repeat_key: Option<fn(&Slab, usize) -> Option<u64>>,
     /// Fills the kind's cells from a record; `cells` has one slot per field.
     pub decode: fn(&Record<'_>, &mut Slab, &mut [Cell]),
     /// Derives cells from other cells, for records and JSON alike.

@@ -36,6 +36,7 @@ pub(super) static KIND: Kind = Kind {
         Field::new("tty", Type::Text, "controlling terminal").optional(),
     ],
     sources: &[LogSource { category: "process_creation", rows: every_row }],
+    repeat_key: None,
     decode,
     derive: derive_nothing,
 };

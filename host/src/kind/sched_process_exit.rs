@@ -18,6 +18,7 @@ pub(super) static KIND: Kind = Kind {
         Field::new("process_group_exit", Type::Bool, "the whole process is gone"),
     ],
     sources: &[],
+    repeat_key: None,
     decode,
     derive: derive_nothing,
 };

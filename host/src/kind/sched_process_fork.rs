@@ -25,6 +25,7 @@ pub(super) static KIND: Kind = Kind {
         Field::new("start_time", Type::Unsigned, "start of the child, ns since boot"),
     ],
     sources: &[],
+    repeat_key: None,
     decode,
     derive: derive_nothing,
 };

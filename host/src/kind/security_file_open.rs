@@ -29,6 +29,7 @@ pub(super) static KIND: Kind = Kind {
             .optional(),
     ],
     sources: &[LogSource { category: "file_event", rows: changes_a_file }],
+    repeat_key: Some(repeat_key),
     decode,
     derive,
 };
@@ -36,6 +37,22 @@ pub(super) static KIND: Kind = Kind {
 /// A file appears, or is opened to be changed; repeats by the same process are not new events.
 fn changes_a_file(slab: &Slab, row: usize) -> bool {
     slab.every_open || (!slab.rows[row].repeat && matches!(slab.own_cells(row)[FILE_OP], Cell::Text(_)))
+}
+
+/// Writes by one process to one inode; a creation is always news.
+fn repeat_key(slab: &Slab, row: usize) -> Option<u64> {
+    let cells = slab.own_cells(row);
+    let (Cell::Text(op), Cell::Unsigned(inode)) = (cells[FILE_OP], cells[3]) else { return None };
+    let process = slab.rows[row].process.as_ref()?;
+    if &slab.arena[op.range()] == b"create" {
+        return None;
+    }
+    let dev = if let Cell::Unsigned(dev) = cells[2] { dev } else { 0 };
+    let mut key = [0u8; 24];
+    key[..8].copy_from_slice(&process.id.to_ne_bytes());
+    key[8..16].copy_from_slice(&inode.to_ne_bytes());
+    key[16..].copy_from_slice(&dev.to_ne_bytes());
+    Some(xxhash_rust::xxh3::xxh3_64(&key))
 }
 
 fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {

@@ -19,6 +19,7 @@ pub(super) static KIND: Kind = Kind {
         Field::new("ctime", Type::Unsigned, "change time before the removal, unix ns; null likewise"),
     ],
     sources: &[],
+    repeat_key: None,
     decode,
     derive: derive_nothing,
 };

@@ -17,6 +17,7 @@ pub(super) static KIND: Kind = Kind {
     lifecycle: false,
     fields: &FIELDS,
     sources: &[],
+    repeat_key: None,
     decode,
     derive: derive_nothing,
 };

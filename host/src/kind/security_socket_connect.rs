@@ -20,6 +20,7 @@ pub(super) static KIND: Kind = Kind {
     lifecycle: false,
     fields: &FIELDS,
     sources: &[LogSource { category: "network_connection", rows: is_network }],
+    repeat_key: None,
     decode,
     derive,
 };

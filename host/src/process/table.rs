@@ -26,7 +26,7 @@ const LINGER: u64 = 60_000_000_000;
 const CAPACITY: usize = 65_536;
 
 /// What the table had to do; all counts since start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TableCounters {
     pub live: u64,
     pub lingering: u64,

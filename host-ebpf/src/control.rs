@@ -1,6 +1,55 @@
-//! What the kernel side counts, per kind and CPU.
+//! What host and kernel side tell each other outside the records: interest, configuration, counters.
 
 use crate::record::layout;
+
+/// A way to see a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Rung {
+    /// kprobes on `security_*`: the kernel's own copy of every value.
+    Kprobe = 1,
+    /// BTF raw tracepoints: everywhere, with what they can see.
+    Tracepoint = 2,
+}
+
+impl Rung {
+    /// The name, as in the names of the object's programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rung::Kprobe => "kprobe",
+            Rung::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+layout! {
+    /// Value of the `INTEREST` array, indexed by kind id: what the host wants of a kind.
+    pub struct Interest = "interest" {
+        /// [`Interest::WANTED`] and filters.
+        pub flags: u32,
+        /// [`Rung`] whose programs report the kind.
+        pub rung: u32,
+    }
+}
+
+impl Interest {
+    /// The kind is reported at all.
+    pub const WANTED: u32 = 1;
+    /// Of opens, only those that can change a file: for writing, creating or truncating.
+    pub const CHANGES_ONLY: u32 = 2;
+    /// Of sockets, not `AF_UNIX`.
+    pub const NO_UNIX: u32 = 4;
+}
+
+layout! {
+    /// Value of the `CONFIG` array's only entry.
+    pub struct Config = "config" {
+        /// The host's process id in the initial pid namespace; the task iterator writes it.
+        pub own_tgid: u32,
+        /// While not 0, the host's own operations pass, marked [`crate::Flags::CANARY`].
+        pub canary: u32,
+    }
+}
 
 layout! {
     /// One kind's counters on one CPU; sum over the CPUs. `run = filtered + dropped + submitted`.
