@@ -3,7 +3,6 @@
 //! `model.rs` declares what can be set, `layer.rs` merges where it is set, `check.rs` finds what is wrong with it.
 
 mod check;
-mod endpoint;
 mod error;
 mod layer;
 mod model;
@@ -18,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-pub use endpoint::EndpointConfig;
+pub use crate::deliver::EndpointConfig;
 pub use error::{ConfigError, Fault, Faults};
 pub use layer::{Layer, Origin};
 pub use model::{

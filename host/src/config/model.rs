@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::EndpointConfig;
+use crate::deliver::EndpointConfig;
 use crate::units::{ByteSize, Period};
 
 /// The configuration of Picket: `picket.toml`.
