@@ -274,8 +274,8 @@ mod tests {
     fn durations_are_read_with_their_unit() {
         let read = |s: &str| s.parse::<Period>().map(Period::duration);
         assert_eq!(read("300ms"), Ok(Duration::from_millis(300)));
-        assert_eq!(read("1.5h"), Ok(Duration::from_secs(5_400)));
-        assert_eq!(read("3d"), Ok(Duration::from_secs(259_200)));
+        assert_eq!(read("1.5h"), Ok(Duration::from_mins(90)));
+        assert_eq!(read("3d"), Ok(Duration::from_hours(72)));
         assert_eq!(read("5"), Err(UnitError::NoUnit { units: Period::UNITS }));
         assert_eq!(read("1e3s"), Err(UnitError::UnknownUnit { unit: "e3s".into(), units: Period::UNITS }));
     }

@@ -7,6 +7,10 @@ use serde_json::json;
 use super::args::{ConfigArgs, ConfigCommand, ConfigViewArgs, ExitCode, Format, Global};
 use super::terminal::{Paint, Style, escape_lines, escape_str, unsafe_to_show};
 use crate::config::{ConfigError, Effective, Setting};
+use crate::deliver::Deliver;
+
+/// Only to check with: nothing is sent.
+const USER_AGENT: &str = "picket";
 
 /// Shows or checks the config.
 pub fn run(args: &ConfigArgs, global: &Global) -> anyhow::Result<ExitCode> {
@@ -33,6 +37,14 @@ fn check(args: &ConfigViewArgs, global: &Global) -> anyhow::Result<ExitCode> {
         Ok(effective) => effective,
         Err(error) => return report(&error, args.format.format),
     };
+    // What a schema cannot know: an address that leads nowhere, a secret that cannot be read.
+    if let Err(error) = Deliver::check(&effective.config.endpoint, USER_AGENT) {
+        let text = with_causes(&error);
+        return match args.format.format {
+            Format::Human => complain(&text),
+            Format::Json => report_json(&json!([{ "gravity": "error", "code": "endpoint", "message": text }])),
+        };
+    }
     let file = effective.file.as_ref().map(|f| f.display().to_string());
     let text = match (args.format.format, &file) {
         (Format::Human, Some(file)) => format!("{}: ok\n", escape_str(file)),
@@ -45,20 +57,28 @@ fn check(args: &ConfigViewArgs, global: &Global) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a config.
 fn report(error: &ConfigError, format: Format) -> anyhow::Result<ExitCode> {
     match format {
-        Format::Human => {
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(error);
-            while let Some(error) = cause {
-                let _ = write!(text, ": {error}");
-                cause = error.source();
-            }
-            eprintln!("{}", escape_lines(&text));
-        }
-        Format::Json => {
-            let line = json!({ "ok": false, "diagnostics": error.diagnostics() });
-            super::print(format!("{line}\n").as_bytes())?;
-        }
+        Format::Human => complain(&with_causes(error)),
+        Format::Json => report_json(&json!(error.diagnostics())),
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn complain(text: &str) -> anyhow::Result<ExitCode> {
+    eprintln!("{}", escape_lines(text));
+    Ok(ExitCode::BadSetup)
+}
+
+fn report_json(diagnostics: &serde_json::Value) -> anyhow::Result<ExitCode> {
+    super::print(format!("{}\n", json!({ "ok": false, "diagnostics": diagnostics })).as_bytes())?;
     Ok(ExitCode::BadSetup)
 }
 

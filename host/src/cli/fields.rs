@@ -14,17 +14,13 @@ const PRODUCT: &str = "linux";
 
 /// Lists the kinds, or the fields of one.
 pub fn run(args: &FieldsArgs, global: &Global) -> anyhow::Result<ExitCode> {
-    let kinds: Vec<&Kind> = match &args.kind {
-        None => KINDS.to_vec(),
-        Some(name) => match KINDS.iter().find(|k| k.name == name) {
-            Some(kind) => vec![kind],
-            None => {
-                let near = nearest_kind(name).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-                eprintln!("unknown event kind `{}`{near}", escape_str(name));
-                return Ok(ExitCode::BadSetup);
-            }
-        },
-    };
+    let asked = |k: &&&Kind| args.kind.as_ref().is_none_or(|name| k.name == name);
+    let kinds: Vec<&Kind> = KINDS.iter().filter(asked).copied().collect();
+    if let (Some(name), true) = (&args.kind, kinds.is_empty()) {
+        let near = nearest_kind(name).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        eprintln!("unknown event kind `{}`{near}", escape_str(name));
+        return Ok(ExitCode::BadSetup);
+    }
     let text = match args.format.format {
         Format::Human => human(&kinds, Paint(global.color.stdout())),
         Format::Json => format!("{}\n", to_json(&kinds)),

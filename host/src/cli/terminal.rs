@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(escape_to(b"ab\x1bcd", 6), "ab\\x1b…");
         assert_eq!(escape_to(b"abc", 3), "abc");
         assert_eq!(escape_to("日本語".as_bytes(), 2), "日本…");
-        assert_eq!(escape_to(&[b'a'; 100_000], 5), "aaaaa…");
+        assert_eq!(escape_to("a".repeat(100_000).as_bytes(), 5), "aaaaa…");
     }
 
     #[test]

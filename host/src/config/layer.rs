@@ -52,9 +52,8 @@ impl fmt::Display for Origin {
             Layer::Default => f.write_str("default"),
             Layer::File(path) if self.line == 0 => write!(f, "{}", path.display()),
             Layer::File(path) => write!(f, "{}:{}:{}", path.display(), self.line, self.column),
-            Layer::Env(name) => f.write_str(name),
             Layer::Set(key) => write!(f, "--set {key}"),
-            Layer::Flag(name) => f.write_str(name),
+            Layer::Env(name) | Layer::Flag(name) => f.write_str(name),
         }
     }
 }

@@ -312,6 +312,7 @@ impl LogLevel {
     pub const ALL: [LogLevel; 5] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
 
     /// This level made louder (positive) or quieter by so many steps, as `-v` and `-q` do.
+    #[must_use]
     pub fn louder(self, steps: i32) -> LogLevel {
         let last = LogLevel::ALL.len() as i32 - 1;
         LogLevel::ALL[(self as i32).saturating_add(steps).clamp(0, last) as usize]

@@ -134,6 +134,9 @@ fn a_wrong_value_names_its_place_and_what_is_expected() {
         fault("[control]\nmetrics_listen = \"9464\"").starts_with("2:18: `control.metrics_listen` must be an address")
     );
     assert_eq!(fault("[endpoint.soar]\nmin_level = \"high\""), "1:1: `endpoint.soar` lacks `url`");
+    let endpoint = |rest: &str| fault(&format!("[endpoint.soar]\nurl = \"https://x\"\n{rest}"));
+    assert_eq!(endpoint("timeout = \"0s\""), "3:11: `endpoint.soar.timeout` must be at least 10ms");
+    assert_eq!(endpoint("in_flight = 0"), "3:13: `endpoint.soar.in_flight` must be at least 1");
 }
 
 #[test]

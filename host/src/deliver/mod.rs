@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc as orders, watch};
 
-pub use config::{ConfigError, EndpointConfig, Period};
+pub use config::{ConfigError, EndpointConfig};
 pub use sign::{Secret, SecretError, sign};
 pub use spool::{DeadLetter, SpoolError};
 pub use status::{EndpointState, EndpointStatus, SpoolStatus, write_metrics};

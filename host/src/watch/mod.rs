@@ -240,13 +240,18 @@ struct Watch {
     last: Vec<Snapshot>,
     /// Digests of what was reported last.
     reported: Vec<String>,
-    /// `Settling` was reported, with this reason, and not yet how it ended.
-    unsettled: Option<Option<WatchError>>,
+    /// `Settling` was reported, and not yet how it ended.
+    unsettled: Option<Told>,
     interest: Interest,
     inotify: Option<RecommendedWatcher>,
     mode: Arc<Mutex<Mode>>,
     bell: Arc<Bell>,
     events: SyncSender<Event>,
+}
+
+/// The last `Settling` that was reported.
+struct Told {
+    reason: Option<WatchError>,
 }
 
 impl Watch {
@@ -315,10 +320,10 @@ impl Watch {
     fn settling(&mut self, since: Instant, reason: Option<WatchError>, answer: bool) -> Result<(), Stopped> {
         let news = match &self.unsettled {
             None => true,
-            Some(told) => reason.is_some() && *told != reason,
+            Some(told) => reason.is_some() && told.reason != reason,
         };
         if news || answer {
-            self.unsettled = Some(reason.clone());
+            self.unsettled = Some(Told { reason: reason.clone() });
             return self.tell(Event::Settling { since, reason });
         }
         Ok(())

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// How long a test waits for what must come: only failing tests wait so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -32,7 +32,7 @@ fn rules(dir: &Path) -> FileSet {
 }
 
 fn contents(snapshot: &Snapshot) -> Vec<(String, String)> {
-    let text = |f: &File| String::from_utf8(f.content.to_vec()).unwrap();
+    let text = |f: &File| std::str::from_utf8(&f.content).unwrap().to_owned();
     snapshot.files.iter().map(|f| (f.name.clone(), text(f))).collect()
 }
 
@@ -41,7 +41,7 @@ fn names(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
+    snapshot::hex(&Sha256::digest(text))
 }
 
 /// Follows one set.
@@ -53,7 +53,7 @@ struct Follow {
 impl Follow {
     fn start(set: FileSet, settle: Duration) -> (Follow, Snapshot) {
         // Never by polling: what arrives was noticed.
-        let options = WatchOptions { settle, poll: Duration::from_secs(3600), ..WatchOptions::default() };
+        let options = WatchOptions { settle, poll: Duration::from_hours(1), ..WatchOptions::default() };
         let (watcher, events) = Watcher::start(vec![set], options).unwrap();
         let follow = Follow { watcher, events };
         let first = follow.settled();
@@ -415,7 +415,7 @@ fn a_touch_ends_as_it_was() {
 fn the_poll_finds_what_nothing_told() {
     let dir = tree(&[("a.yml", "1")]);
     let set = rules(dir.path());
-    let mut watch = unheard(&set, dir.path());
+    let mut watch = unheard(&set);
     put(dir.path(), "a.yml", "2");
     assert!(watch.0.episode(Woken::Timeout).is_ok());
     let found = watch.1.try_iter().filter_map(|e| match e {
@@ -426,7 +426,7 @@ fn the_poll_finds_what_nothing_told() {
 }
 
 /// A watch that has read `set` and hears nothing of later changes, as on a network file system.
-fn unheard(set: &FileSet, _: &Path) -> (Watch, Receiver<Event>) {
+fn unheard(set: &FileSet) -> (Watch, Receiver<Event>) {
     let (events, receiver) = sync_channel(QUEUE);
     let first = Snapshot::read(set).unwrap();
     let watch = Watch {
