@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::{Period, Target};
+use super::config::Target;
+use crate::units::Period;
 use super::http::Client;
 use super::schedule::{Jitter, Reply, Saved, Schedule, Ticket, Verdict};
 use super::spool::{Change, End, Queued, Settlement, Spool};

@@ -16,7 +16,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::config::{ConfigError, EndpointConfig, Period, Target};
+use super::config::{ConfigError, EndpointConfig, Target};
+use crate::units::Period;
 use super::schedule::{Reply, retry_after};
 use super::sign::sign;
 
