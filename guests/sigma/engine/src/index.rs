@@ -145,10 +145,7 @@ impl Index {
         literals.sort_by(|a, b| a.0.cmp(&b.0));
         let bytes: usize = literals.iter().map(|(l, _)| l.len()).sum();
         let needles = || literals.iter().map(|(l, _)| l.as_slice());
-        index.searcher = match literals.is_empty() {
-            true => None,
-            false => build(needles(), bytes),
-        };
+        index.searcher = if literals.is_empty() { None } else { build(needles(), bytes) };
         if index.searcher.is_none() {
             // Too large for the library's state numbers: slow but right.
             index.scan.extend(literals.iter().flat_map(|(_, e)| e).map(|e| e.atom));
@@ -175,12 +172,11 @@ impl Index {
     pub fn look(&self, value: Value<'_>, atoms: &[Atom], marks: &mut Marks, out: &mut Vec<u32>) {
         marks.value += 1;
         let (mut raw, mut folded) = (std::mem::take(&mut marks.raw), std::mem::take(&mut marks.folded));
-        let text = match value {
-            Value::Text(text) => text,
-            _ => {
-                value.text_into(&mut raw);
-                raw.as_slice()
-            }
+        let text = if let Value::Text(text) = value {
+            text
+        } else {
+            value.text_into(&mut raw);
+            raw.as_slice()
         };
         crate::fold::fold_into(text, &mut folded);
         self.look_at(value, text, &folded, atoms, marks, out);

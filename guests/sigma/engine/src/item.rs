@@ -219,7 +219,7 @@ impl Reader<'_> {
             dot_all: modifiers.contains(&Modifier::DotAll),
         };
         match Regex::new(text, flags) {
-            Ok(regex) => Some(Test::Regex(regex)),
+            Ok(regex) => Some(Test::Regex(Box::new(regex))),
             Err(bad) => {
                 let place = locate(self.source, node, bad.range);
                 let finding = Finding::error(place, "bad-regex", format!("the regex is refused: {}", bad.message));

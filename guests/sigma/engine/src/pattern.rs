@@ -92,11 +92,11 @@ impl Pattern {
 
 /// A literal to look for, with its prepared searcher.
 #[derive(Clone, Debug)]
-pub(crate) struct Needle(Finder<'static>);
+pub(crate) struct Needle(Box<Finder<'static>>);
 
 impl Needle {
     fn new(bytes: &[u8]) -> Self {
-        Self(Finder::new(bytes).into_owned())
+        Self(Box::new(Finder::new(bytes).into_owned()))
     }
     pub fn bytes(&self) -> &[u8] {
         self.0.needle()
@@ -242,7 +242,6 @@ impl Wildcards {
 /// Bytes of the first character of `text` (not empty); 1 if it is not UTF-8.
 fn char_len(text: &[u8]) -> usize {
     let wanted = match text[0] {
-        0..=0x7f => return 1,
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,

@@ -149,7 +149,7 @@ pub fn matches(
 
 /// A rule around the YAML of a detection.
 pub fn rule(detection: &str) -> String {
-    let indented: String = detection.lines().map(|l| format!("  {l}\n")).collect();
+    let indented = detection.lines().map(|l| format!("  {l}\n")).collect::<Vec<_>>().concat();
     format!("title: t\nid: 00000000-0000-0000-0000-000000000000\nlogsource: {{product: test}}\ndetection:\n{indented}")
 }
 
