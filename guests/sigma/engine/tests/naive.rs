@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Event, Random, matches};
+use common::{Event, Random, matches, with_batch};
 use picket_sigma::{File, Options, Scratch, compile};
 use serde_json::{Value, json};
 
@@ -353,6 +353,17 @@ fn the_index_finds_what_the_definition_finds() {
                 }
             }
         }
+        // The explanation takes another way to the same answer.
+        with_batch(&set, 0, &events, true, |batch| {
+            for (row, expected) in expected.iter().enumerate() {
+                for rule in 0..rules.len() as u32 {
+                    let nodes = set.explain(rule, batch, row);
+                    assert_eq!(nodes[0].holds, expected.contains(&rule), "round {round}: {}", texts[rule as usize]);
+                    assert!((1..).zip(&nodes[1..]).all(|(i, n)| n.parent < i), "parents come first");
+                    assert!(expected.contains(&rule) || set.evidence(rule, batch, row).is_empty());
+                }
+            }
+        });
     }
     assert!(hit * 20 > checked && hit * 2 < checked, "{hit} of {checked} make a poor test");
 }
