@@ -61,6 +61,11 @@ impl Pattern {
         &self.0
     }
 
+    /// Bytes of all literals.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|p| if let Piece::Literal(l) = p { l.len() } else { 0 }).sum()
+    }
+
     /// The text, if there is no wildcard in it.
     pub fn plain(&self) -> Option<&[u8]> {
         match self.0.as_slice() {

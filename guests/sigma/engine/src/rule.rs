@@ -389,7 +389,7 @@ impl<'a> Attributes<'a> {
             self.error(value.place, "bad-attribute", format!("'detection' must be a map, this is {}", value.kind()));
             return None;
         };
-        let mut reader = Reader { source: self.source, findings: Vec::new(), regexes: 0 };
+        let mut reader = Reader::new(self.source);
         let mut selections = Vec::new();
         let mut names = Vec::new();
         let mut condition = None;

@@ -10,17 +10,12 @@ fn event(value: &serde_json::Value) -> Event {
     value.as_object().unwrap().clone()
 }
 
-fn evidence(detection: &str, value: &serde_json::Value) -> Vec<(String, String, String, String, String)> {
+fn evidence(detection: &str, value: &serde_json::Value) -> Vec<[String; 5]> {
     let set = compile_one(&rule(detection));
     assert!(set.diagnostics.is_empty(), "{:#?}", set.diagnostics);
     let found = with_batch(&set, 0, &[event(value)], true, |batch| set.evidence(0, batch, 0));
-    let text = |e: Evidence| (e.selection, e.field, e.op, e.pattern, String::from_utf8(e.value).unwrap());
+    let text = |e: Evidence| [e.selection, e.field, e.op, e.pattern, String::from_utf8(e.value).unwrap()];
     found.into_iter().map(text).collect()
-}
-
-fn row<'a>(of: &'a [(String, String, String, String, String)], i: usize) -> [&'a str; 5] {
-    let (a, b, c, d, e) = &of[i];
-    [a, b, c, d, e]
 }
 
 #[test]
@@ -29,23 +24,23 @@ fn evidence_names_the_field_that_matched() {
     let value = json!({"Image": "/usr/bin/nc.openbsd", "ExecutedImage": "/usr/bin/nc", "CommandLine": "nc -e /bin/SH"});
     let found = evidence(detection, &value);
     assert_eq!(found.len(), 3);
-    assert_eq!(row(&found, 0), ["sel", "ExecutedImage", "endswith", "/nc", "/usr/bin/nc"]);
-    assert_eq!(row(&found, 1), ["sel", "CommandLine", "contains", "-e", "nc -e /bin/SH"]);
-    assert_eq!(row(&found, 2), ["sel", "CommandLine", "contains", "sh", "nc -e /bin/SH"]);
+    assert_eq!(found[0], ["sel", "ExecutedImage", "endswith", "/nc", "/usr/bin/nc"]);
+    assert_eq!(found[1], ["sel", "CommandLine", "contains", "-e", "nc -e /bin/SH"]);
+    assert_eq!(found[2], ["sel", "CommandLine", "contains", "sh", "nc -e /bin/SH"]);
 }
 
 #[test]
 fn evidence_of_lists_numbers_keywords_and_absence() {
     let found = evidence("s: {Args|contains: two}\ncondition: s", &json!({"Args": ["one", "xtwox", "two"]}));
-    assert_eq!(row(&found, 0), ["s", "Args", "contains", "two", "xtwox"]);
+    assert_eq!(found[0], ["s", "Args", "contains", "two", "xtwox"]);
     let found = evidence("s: {Port: [22, 4444], User: null}\ncondition: 1 of s*", &json!({"Port": 4444}));
-    assert_eq!(row(&found, 0), ["s", "Port", "equals", "4444", "4444"]);
-    assert_eq!(row(&found, 1), ["s", "User", "equals", "null", ""]);
+    assert_eq!(found[0], ["s", "Port", "equals", "4444", "4444"]);
+    assert_eq!(found[1], ["s", "User", "equals", "null", ""]);
     let found = evidence("k: [evil]\ncondition: k", &json!({"A": "x", "B": "an evil one"}));
-    assert_eq!(row(&found, 0), ["k", "@values", "keyword", "evil", "an evil one"]);
+    assert_eq!(found[0], ["k", "@values", "keyword", "evil", "an evil one"]);
     let found = evidence("s:\n  - A|re|i: X\n  - B: y\ncondition: s", &json!({"A": "x", "B": "z"}));
     assert_eq!(found.len(), 1);
-    assert_eq!(row(&found, 0), ["s", "A", "re|i", "X", "x"]);
+    assert_eq!(found[0], ["s", "A", "re|i", "X", "x"]);
     assert!(evidence("s: {A: x}\ncondition: s", &json!({"A": "y"})).is_empty(), "no match, no evidence");
     assert!(evidence("s: {A: x}\ncondition: not s", &json!({"A": "y"})).is_empty(), "nothing there to show");
 }

@@ -71,6 +71,27 @@ fn a_condition_that_explodes() {
 }
 
 #[test]
+fn values_that_explode() {
+    let values = many(20_000, |i| format!("    - ' -a -b -c -d {i}'\n"));
+    assert_eq!(code(rule(&format!("s:\n  A|windash|contains:\n{values}condition: s")).as_bytes()), "rule-too-complex");
+    let long = "x".repeat(17 << 10);
+    assert_eq!(code(rule(&format!("s: {{A: '{long}'}}\ncondition: s")).as_bytes()), "value-too-long");
+}
+
+#[test]
+fn as_many_literals_as_a_file_holds() {
+    let values = many(30_000, |i| format!("    - 'literal-number-{i}'\n"));
+    let set = compile_one(&rule(&format!("s:\n  A|contains:\n{values}condition: s")));
+    assert!(set.diagnostics.is_empty(), "{:?}", set.diagnostics);
+    let mut hits = 0;
+    let text = b"x LITERAL-number-29999";
+    let column =
+        ColumnView { cells: Cells::Text(Texts { arena: text, ends: &[text.len() as u32], codes: &[] }), presence: &[] };
+    set.eval(0, &BatchView { rows: 1, columns: &[column] }, &mut Scratch::default(), |_, _| hits += 1);
+    assert_eq!(hits, 1);
+}
+
+#[test]
 fn many_regexes() {
     let regexes = many(20_000, |i| format!("    - 'x{i}'\n"));
     assert_eq!(code(rule(&format!("s:\n  A|re:\n{regexes}condition: s")).as_bytes()), "rule-too-complex");
