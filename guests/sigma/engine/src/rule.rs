@@ -258,12 +258,11 @@ impl<'a> Attributes<'a> {
         };
         let mut found = Vec::with_capacity(items.len());
         for item in items {
-            match item.text() {
-                Some(text) => found.push(text.trim().to_owned()),
-                None => {
-                    let message = format!("'{name}' must be a list of texts, this is {}", item.kind());
-                    self.error(item.place, "bad-attribute", message);
-                }
+            if let Some(text) = item.text() {
+                found.push(text.trim().to_owned());
+            } else {
+                let message = format!("'{name}' must be a list of texts, this is {}", item.kind());
+                self.error(item.place, "bad-attribute", message);
             }
         }
         found
@@ -271,22 +270,17 @@ impl<'a> Attributes<'a> {
 
     fn id(&mut self, node: &Node, file: &str, number: usize) -> (String, Place) {
         let place = self.pair("id").map_or(node.place, |(_, v)| v.place);
-        match self.text("id").filter(|id| !id.is_empty()) {
-            Some(id) => {
-                if !is_uuid(&id) {
-                    let message = "the id is not a UUID, which the specification recommends";
-                    self.findings.push(Finding::hint(place, "id-not-uuid", message));
-                }
-                (id, place)
+        if let Some(id) = self.text("id").filter(|id| !id.is_empty()) {
+            if !is_uuid(&id) {
+                let message = "the id is not a UUID, which the specification recommends";
+                self.findings.push(Finding::hint(place, "id-not-uuid", message));
             }
-            None => {
-                let message = "the rule has no id; alerts carry the name of its file instead";
-                let finding = Finding::warning(place, "missing-id", message);
-                self.findings
-                    .push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
-                (if number == 0 { file.to_owned() } else { format!("{file}#{number}") }, place)
-            }
+            return (id, place);
         }
+        let message = "the rule has no id; alerts carry the name of its file instead";
+        let finding = Finding::warning(place, "missing-id", message);
+        self.findings.push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
+        (if number == 0 { file.to_owned() } else { format!("{file}#{number}") }, place)
     }
 
     fn level(&mut self) -> Level {
@@ -326,12 +320,11 @@ impl<'a> Attributes<'a> {
                 let Data::Mapping(pairs) = &item.data else { return None };
                 pairs.iter().find(|(k, _)| k.text() == Some(name)).and_then(|(_, v)| v.text()).map(str::to_owned)
             };
-            match (get("id"), get("type")) {
-                (Some(id), Some(kind)) => found.push(Related { id, kind }),
-                _ => {
-                    let message = "an entry of 'related' has an 'id' and a 'type'";
-                    self.findings.push(Finding::warning(item.place, "bad-related", message));
-                }
+            if let (Some(id), Some(kind)) = (get("id"), get("type")) {
+                found.push(Related { id, kind });
+            } else {
+                let message = "an entry of 'related' has an 'id' and a 'type'";
+                self.findings.push(Finding::warning(item.place, "bad-related", message));
             }
         }
         found
@@ -396,7 +389,7 @@ impl<'a> Attributes<'a> {
             self.error(value.place, "bad-attribute", format!("'detection' must be a map, this is {}", value.kind()));
             return None;
         };
-        let mut reader = Reader { source: self.source, findings: Vec::new(), regexes: 0 };
+        let mut reader = Reader::new(self.source);
         let mut selections = Vec::new();
         let mut names = Vec::new();
         let mut condition = None;

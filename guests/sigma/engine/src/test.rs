@@ -24,7 +24,7 @@ pub(crate) enum Test {
     Text(Text),
     /// A number of the rule: equal as a number.
     Number(Exact),
-    Regex(Regex),
+    Regex(Box<Regex>),
     Network(Network),
     Compare(Comparison, Exact),
     /// `fieldref`: equal to (or starting, ending with, containing) the value of another field.

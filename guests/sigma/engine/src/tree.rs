@@ -112,16 +112,12 @@ impl<'o> Lowering<'o> {
         // A selection that the condition names twice is one use.
         let mut seen = std::collections::HashSet::new();
         let fresh: Vec<Use> = self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place))).collect();
-        match lowered {
-            Some(tree) => {
-                self.uses.extend(fresh);
-                Ok(tree)
-            }
-            None => {
-                let message = format!("the rule needs more than {MAX_NODES} comparisons");
-                Err(Finding::error(rule.condition_place, "rule-too-complex", message))
-            }
-        }
+        let Some(tree) = lowered else {
+            let message = format!("the rule needs more than {MAX_NODES} comparisons");
+            return Err(Finding::error(rule.condition_place, "rule-too-complex", message));
+        };
+        self.uses.extend(fresh);
+        Ok(tree)
     }
 
     fn condition(&mut self, rule: &Rule, condition: &Condition, positive: bool) -> Option<Tree> {
