@@ -153,12 +153,20 @@ impl types::Host for Context {}
 
 impl host::Host for Context {
     fn log(&mut self, severity: host::Severity, message: String) {
-        let line = printable(&message, MAX_LINE);
-        if severity == host::Severity::Error {
-            self.last_error = Some(line.clone());
-        }
-        if !self.shared.admit_line() {
+        let admitted = self.shared.admit_line();
+        if !admitted {
             self.suppress();
+        }
+        let line = match severity {
+            host::Severity::Error => {
+                let line = printable(&message, MAX_LINE);
+                self.last_error = Some(line.clone());
+                line
+            }
+            _ if admitted => printable(&message, MAX_LINE),
+            _ => return,
+        };
+        if !admitted {
             return;
         }
         let guest = self.shared.name.as_str();

@@ -48,7 +48,7 @@ impl Live {
         store.set_hostcall_fuel(shared.limits.output_bytes);
         store.epoch_deadline_callback(|mut context| {
             let context = context.data_mut();
-            match context.deadline.and_then(|d| d.passed()) {
+            match context.deadline.as_mut().and_then(Deadline::passed) {
                 Some(reason) => {
                     context.interrupted = Some(reason.clone());
                     Err(wasmtime::Error::msg(reason))

@@ -125,7 +125,7 @@ fn check_version(path: &Path, version: &str) -> Result<(), GuestError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn leb(mut n: usize, out: &mut Vec<u8>) {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     /// A component with these names: every import and export is an instance of the empty instance type.
-    fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
+    pub fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
         let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
         section(7, &[1, 0x42, 0], &mut bytes);
         let named = |name: &str, body: &mut Vec<u8>| {

@@ -26,7 +26,7 @@ fn runtime() -> Runtime {
     Runtime::new(&RuntimeOptions { cache_dir: Some(cache) }).unwrap()
 }
 
-fn setup(name: &str) -> Setup {
+pub(super) fn setup(name: &str) -> Setup {
     Setup {
         name: name.to_owned(),
         config: serde_json::json!({}),
@@ -43,7 +43,7 @@ fn load_test_guest(runtime: &Runtime, setup: Setup) -> Result<Loaded, LoadError>
     load(runtime, &component, setup, &Catalogue::default(), 0)
 }
 
-fn one_instance(setup: Setup) -> Instance {
+pub(super) fn one_instance(setup: Setup) -> Instance {
     let loaded = load_test_guest(&runtime(), setup).unwrap();
     assert_eq!(loaded.diagnostics, []);
     let mut instances = loaded.guest.instances();
@@ -58,7 +58,7 @@ fn creation() -> KindId {
 }
 
 /// A slab of new processes with these command lines, one second apart. Sequence numbers begin at `first`.
-fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
+pub(super) fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
     let mut slab = Slab::default();
     for (i, line) in lines.iter().enumerate() {
         let cells = slab.cells.len() as u32;
@@ -199,6 +199,38 @@ fn a_guest_that_takes_too_much_memory_is_named() {
 }
 
 #[test]
+fn a_stack_without_end_is_a_trap_like_any_other() {
+    let mut instance = one_instance(setup("hog"));
+    let handled = instance.on_events(&slab(&["modest", "deep-now", "modest"]));
+    assert!(handled.trapped.as_deref().is_some_and(|r| r.contains("call stack exhausted")), "{:?}", handled.trapped);
+    assert_eq!(handled.set_aside.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_row_is_explained_by_a_fresh_instance() {
+    let loaded = load_test_guest(&runtime(), echo("CommandLine", false)).unwrap();
+    let nodes = loaded.guest.explain("echo", &slab(&["a", "b"]), 1).unwrap();
+    let seen: Vec<_> =
+        nodes.iter().map(|n| (n.parent, n.label.as_str(), n.reason.as_str(), n.actual.clone())).collect();
+    assert_eq!(
+        seen,
+        [
+            (0, "echo", "1 rows", OwnedValue::Absent),
+            (0, "field", "1 rows", OwnedValue::Text(b"b"[..].into())),
+            (2, "liar", "1 rows", OwnedValue::Null),
+        ]
+    );
+    assert_eq!(
+        loaded.guest.explain("other", &slab(&["a"]), 0).unwrap_err().to_string(),
+        "guest echo: has no rule other"
+    );
+    assert!(matches!(loaded.guest.explain("echo", &slab(&["a"]), 1), Err(GuestError::NotSelected { .. })));
+    let silent = load_test_guest(&runtime(), setup("poison")).unwrap();
+    assert!(!silent.guest.explains());
+    assert!(matches!(silent.guest.explain("needle", &slab(&["a"]), 0), Err(GuestError::NoExplain { .. })));
+}
+
+#[test]
 fn lies_are_refused_and_the_honest_detection_counts() {
     let limits = Limits { string_bytes: 1_000, items: 2, ..Limits::default() };
     let mut instance = one_instance(Setup { limits, ..setup("liar") });
@@ -312,7 +344,10 @@ fn typed_columns_have_their_type_and_unknown_fields_a_hint() {
     let own = |rows: &[(&str, &str)]| rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
     let all = u64::MAX.to_string();
     let rest = [("text-list", ""), ("text", kind), ("absent", ""), ("unavailable", "")];
-    assert_eq!(seen(&handled, 0), own(&[&[("text", "id"), ("unsigned", &all), ("unsigned", "100")], &rest[..]].concat()));
+    assert_eq!(
+        seen(&handled, 0),
+        own(&[&[("text", "id"), ("unsigned", &all), ("unsigned", "100")], &rest[..]].concat())
+    );
     assert_eq!(seen(&handled, 1), own(&[&[("text", "id"), ("absent", ""), ("unsigned", "101")], &rest[..]].concat()));
 }
 
@@ -347,6 +382,17 @@ fn state_survives_a_swap_and_not_another_format_or_guest() {
         handled.detections[0].fields[0].1.clone()
     };
     assert_eq!((run("one"), run("one"), run("two")), ("Ok(1)".to_owned(), "Ok(2)".to_owned(), "Ok(1)".to_owned()));
+}
+
+#[test]
+fn instances_move_to_threads() {
+    fn movable<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    movable::<Instance>();
+    shared::<Guest>();
+    shared::<Component>();
+    shared::<Runtime>();
+    shared::<Enriched>();
 }
 
 #[test]
