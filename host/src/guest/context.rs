@@ -271,7 +271,7 @@ pub(super) fn printable(text: &str, max: usize) -> String {
         }
         match c {
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => {
-                out.extend(c.escape_unicode())
+                out.extend(c.escape_unicode());
             }
             c if c.is_control() => out.extend(c.escape_default()),
             c => out.push(c),

@@ -8,7 +8,7 @@ use super::context::Turn;
 use super::enriched::Enriched;
 use super::live::{Failed, Live, Reply};
 use super::load::Guest;
-use super::outcome::accept;
+use super::outcome::{MAX_MESSAGES, accept};
 use super::project::Projector;
 use crate::detection::Detection;
 use crate::kind::Shape;
@@ -30,6 +30,8 @@ pub struct Handled {
     pub failures: u32,
     /// The first of both, with the row where it is known.
     pub messages: Vec<(Option<u32>, String)>,
+    /// Held by the detections, about: one slab has one bound, however many calls it took.
+    pub(super) bytes: usize,
 }
 
 /// What an enricher made of one slab.
@@ -110,14 +112,17 @@ impl Instance {
     /// Asks an enricher for the columns of a slab.
     pub fn enrich(&mut self, slab: &Arc<Slab>) -> EnrichHandled {
         let shapes: Vec<Shape> = self.guest.plan.outputs.iter().map(|o| o.shape).collect();
+        let limit = self.guest.limits().output_bytes;
         let mut columns = Enriched::new(shapes.len());
         let mut refused = 0;
         let mut messages = Vec::new();
         let tally = self.dispatch(slab, &mut |rows, reply| {
             let Reply::Columns(reply) = reply else { return };
-            if let Err(reason) = columns.take(rows, &shapes, &reply) {
+            if let Err(reason) = columns.take(rows, &shapes, &reply, limit) {
                 refused += 1;
-                messages.push((None, format!("refused the columns: {reason}")));
+                if messages.len() < MAX_MESSAGES {
+                    messages.push((None, format!("refused the columns: {reason}")));
+                }
                 rows.iter().flatten().for_each(|row| columns.unavailable(*row));
             }
         });

@@ -15,9 +15,10 @@ pub struct Limits {
     pub init_cpu: Duration,
     /// A call may last this many times its processor time: what remains when the machine is overloaded or the thread is not run.
     pub wall_factor: u32,
-    /// Bytes that the guest may hand to the host in one call.
+    /// Bytes that the guest may hand to the host in one call, and that its detections or columns of one slab may hold.
+    /// A plan may have as many as the guest may have memory.
     pub output_bytes: usize,
-    /// Detections of one call; the rest is refused.
+    /// Detections of one slab; the rest is refused.
     pub detections: usize,
     /// Evidence items, and fields, of one detection; the rest is cut.
     pub items: usize,
@@ -167,12 +168,12 @@ mod tests {
         let spin = move || {
             let start = thread_cpu();
             let mut x = 1_u64;
-            while thread_cpu() - start < busy {
+            while thread_cpu().saturating_sub(start) < busy {
                 x = std::hint::black_box(x.wrapping_mul(3));
             }
         };
         std::thread::spawn(spin).join().unwrap();
-        assert!(thread_cpu() - before < busy, "waiting for another thread costs no time of this one");
+        assert!(thread_cpu().saturating_sub(before) < busy, "waiting for another thread costs no time of this one");
     }
 
     #[test]

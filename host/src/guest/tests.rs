@@ -23,10 +23,10 @@ fn built(directory: &str, name: &str) -> (PathBuf, Vec<u8>) {
 /// Compiled code is kept beside the components: a test run compiles each only once.
 fn runtime() -> Runtime {
     let cache = std::env::current_dir().unwrap().join("../target/guest-cache");
-    Runtime::new(&RuntimeOptions { cache_dir: Some(cache) }).unwrap()
+    Runtime::new(RuntimeOptions { cache_dir: Some(cache) }).unwrap()
 }
 
-pub(super) fn setup(name: &str) -> Setup {
+fn setup(name: &str) -> Setup {
     Setup {
         name: name.to_owned(),
         config: serde_json::json!({}),
@@ -37,13 +37,18 @@ pub(super) fn setup(name: &str) -> Setup {
     }
 }
 
+/// A machine that tests run on may be overloaded: only processor time counts.
+fn patient() -> Limits {
+    Limits { wall_factor: 1_000_000, ..Limits::default() }
+}
+
 fn load_test_guest(runtime: &Runtime, setup: Setup) -> Result<Loaded, LoadError> {
     let (path, bytes) = built("test-guests", &setup.name.clone());
     let component = runtime.compile(&setup.name, &path, &bytes).unwrap();
     load(runtime, &component, setup, &Catalogue::default(), 0)
 }
 
-pub(super) fn one_instance(setup: Setup) -> Instance {
+fn one_instance(setup: Setup) -> Instance {
     let loaded = load_test_guest(&runtime(), setup).unwrap();
     assert_eq!(loaded.diagnostics, []);
     let mut instances = loaded.guest.instances();
@@ -58,7 +63,7 @@ fn creation() -> KindId {
 }
 
 /// A slab of new processes with these command lines, one second apart. Sequence numbers begin at `first`.
-pub(super) fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
+fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
     let mut slab = Slab::default();
     for (i, line) in lines.iter().enumerate() {
         let cells = slab.cells.len() as u32;
@@ -86,7 +91,7 @@ pub(super) fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
     Arc::new(slab)
 }
 
-fn slab(lines: &[&str]) -> Arc<Slab> {
+pub(super) fn slab(lines: &[&str]) -> Arc<Slab> {
     slab_from(100, lines)
 }
 
@@ -171,7 +176,7 @@ fn a_guest_that_always_traps_rests_and_accounts_for_every_row() {
 
 #[test]
 fn a_spinning_guest_is_ended_by_processor_time() {
-    let limits = Limits { call_cpu: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { call_cpu: Duration::from_millis(50), ..patient() };
     let mut instance = one_instance(Setup { limits, ..setup("spin") });
     let handled = instance.on_events(&slab(&["quiet", "spin-now", "quiet"]));
     assert_eq!(handled.trapped.as_deref(), Some("cpu deadline of 50ms passed"));
@@ -181,9 +186,9 @@ fn a_spinning_guest_is_ended_by_processor_time() {
 #[test]
 fn a_guest_that_spins_before_it_runs_is_refused() {
     for (when, call) in [("init", "init"), ("bind", "bind")] {
-        let limits = Limits { init_cpu: Duration::from_millis(100), ..Limits::default() };
+        let limits = Limits { init_cpu: Duration::from_millis(100), ..patient() };
         let config = serde_json::json!({ when: true });
-        let refused = load_test_guest(&runtime(), Setup { limits, config, ..setup("spin") }).unwrap_err();
+        let refused = load_test_guest(&runtime(), Setup { config, limits, ..setup("spin") }).unwrap_err();
         assert_eq!(refused.to_string(), format!("guest spin: {call} failed: cpu deadline of 100ms passed"));
     }
 }
@@ -264,7 +269,7 @@ fn seen(handled: &Handled, row: usize) -> Vec<(String, String)> {
 }
 
 /// A slab of JSON that no field table describes.
-fn foreign(events: &[serde_json::Value]) -> Arc<Slab> {
+pub(super) fn foreign(events: &[serde_json::Value]) -> Arc<Slab> {
     let mut slab = Slab::default();
     for (i, event) in events.iter().enumerate() {
         let cells = slab.cells.len() as u32;
@@ -404,6 +409,46 @@ fn digests_tell_components_configs_and_files_apart() {
     assert_ne!(base, digest(echo("b", false)));
     assert_ne!(base, digest(echo("a", true)));
     assert_ne!(base, digest(Setup { config: serde_json::json!({"x": 1}), ..echo("a", false) }));
+}
+
+#[test]
+fn what_an_enricher_trapped_on_or_lied_about_is_unavailable() {
+    let loaded = load_test_guest(&runtime(), setup("flaky")).unwrap();
+    let mut enricher = loaded.guest.instances().remove(0);
+    let state = |enriched: &EnrichHandled| -> Vec<String> {
+        let columns = enriched.columns.as_ref().unwrap();
+        (0..enriched.offered as usize).map(|row| format!("{:?}", columns.value(0, row))).collect()
+    };
+    let seen = format!("{:?}", crate::slab::Value::Text(b"seen"));
+    let trapped = enricher.enrich(&slab(&["a", "poison-row", "b"]));
+    assert_eq!(state(&trapped), [&seen, "Unavailable", &seen]);
+    assert_eq!((trapped.set_aside.len(), trapped.trapped.is_some(), trapped.refused), (1, true, 0));
+    let lied = enricher.enrich(&slab(&["a", "liar-row"]));
+    assert_eq!(state(&lied), ["Unavailable", "Unavailable"]);
+    assert_eq!((lied.set_aside.len(), lied.trapped, lied.refused), (0, None, 1));
+    let well = enricher.enrich(&slab(&["a"]));
+    assert_eq!((state(&well), well.refused), (vec![seen], 0));
+}
+
+#[test]
+fn sources_that_nothing_feeds_are_a_warning() {
+    let source = |name: &str| {
+        let config = serde_json::json!({ "source": name });
+        let loaded = load_test_guest(&runtime(), Setup { config, ..setup("flaky") }).unwrap();
+        assert_eq!(loaded.guest.plan.subscriptions.len(), 0);
+        assert_eq!(loaded.guest.instances().remove(0).enrich(&slab(&["a"])).offered, 0);
+        loaded.diagnostics.into_iter().map(|d| (d.gravity, d.code)).collect::<Vec<_>>()
+    };
+    assert_eq!(source("registry"), [(Gravity::Warning, "source-not-fed".to_owned())]);
+    assert_eq!(source("@detection"), [(Gravity::Warning, "source-not-offered".to_owned())]);
+}
+
+#[test]
+fn a_guest_that_refuses_to_start_says_why() {
+    let config = serde_json::json!({ "refuse": true });
+    let refused = load_test_guest(&runtime(), Setup { config, ..setup("flaky") }).unwrap_err();
+    assert_eq!(refused.to_string(), "guest flaky: refused to start: told to refuse");
+    assert_eq!(refused.diagnostics[0].code, "refused");
 }
 
 #[test]
