@@ -2,8 +2,29 @@
 //!
 //! The way of one event, and the rooms it passes: `docs/architecture.md`.
 
+pub mod alert;
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod deliver;
 pub mod detection;
+pub mod generation;
 pub mod guest;
+pub mod host_facts;
+mod intake;
 pub mod kind;
+pub mod lane;
+pub mod ledger;
+pub mod live;
+pub mod offline;
+pub mod pipeline;
 pub mod process;
+pub mod queue;
+pub mod reload;
+pub mod ruletest;
+pub mod sensor;
 pub mod slab;
+pub mod units;
+pub mod watch;

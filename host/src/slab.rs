@@ -117,6 +117,8 @@ pub struct Slab {
     pub(crate) cells: Vec<Cell>,
     /// One slot per enricher of the generation, filled once.
     pub(crate) enriched: Vec<OnceLock<Option<Enriched>>>,
+    /// `file_event` takes every open (the model's behaviour) instead of changes only.
+    pub(crate) every_open: bool,
     /// No later slab brings an event older than this (unix ns).
     pub watermark: u64,
     /// Machine and boot the events come from; part of every alert id.
@@ -143,6 +145,13 @@ impl Slab {
     /// Bytes held by the arena: the size bound of an open slab.
     pub fn bytes(&self) -> usize {
         self.arena.len()
+    }
+
+    /// Takes over from the slab before: same origin, same mode, never an older watermark.
+    pub(crate) fn follow(&mut self, before: &Slab) {
+        self.origin = before.origin.clone();
+        self.every_open = before.every_open;
+        self.watermark = before.watermark;
     }
 
     /// The row with this sequence number.
@@ -179,6 +188,13 @@ impl Slab {
             Cell::Text(s) => Value::Text(&self.arena[s.range()]),
             Cell::List(s) => Value::List(List::Spans(&self.arena, &self.lists[s.range()])),
         }
+    }
+
+    /// The cells of the row's own kind, one per field; empty for foreign JSON.
+    pub(crate) fn own_cells(&self, row: usize) -> &[Cell] {
+        let r = &self.rows[row];
+        let from = r.cells as usize + kind::SYSTEM.len();
+        &self.cells[from..from + r.kind.spec().map_or(0, |k| k.fields.len())]
     }
 
     /// Copies `bytes` into the arena.

@@ -1,7 +1,7 @@
 //! The catalogue: resolves a field name of a subscription to a way to read it, and a source to the rows it selects.
 
-use super::{Access, KINDS, KindId, ProcessField, SYSTEM, Shape};
-use crate::slab::{Slab, Value};
+use super::{every_row, Access, KINDS, KindId, ProcessField, SYSTEM, Shape};
+use crate::slab::Slab;
 
 /// What a subscription asks for; every part that is given must equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,10 +104,6 @@ enum Foreign {
     /// Those with this event name.
     Only(String),
     All,
-}
-
-fn every_row(_: &Slab, _: usize) -> bool {
-    true
 }
 
 const PRODUCT: &str = "linux";
@@ -237,7 +233,15 @@ impl Catalogue {
             let same = cells.iter().enumerate().filter(|(i, h)| !h.is_empty() && selected(*i)).all(|(i, h)| {
                 h.iter().all(|&f| KINDS[i].fields[f as usize].ty.shape() == shape)
             });
-            return bound(Access::Cells(cells), if same { shape } else { Shape::Dynamic });
+            let filled = cells.iter().enumerate().filter(|(i, _)| selected(*i)).any(|(i, h)| {
+                h.iter().any(|&f| KINDS[i].fields[f as usize].filled)
+            });
+            let mut found = bound(Access::Cells(cells), if same { shape } else { Shape::Dynamic });
+            if !filled {
+                found.availability = Availability::NeverHere;
+                found.note = format!("no hook of this version fills `{field}`");
+            }
+            return found;
         }
         if self.any_json {
             return bound(Access::Dynamic(field.into()), Shape::Dynamic);
@@ -263,7 +267,7 @@ impl Catalogue {
         system.chain(process).chain(kinds).chain(self.enrich.iter().map(|e| e.name.clone()))
     }
 
-    fn nearest(&self, field: &str) -> Option<String> {
+    pub(super) fn nearest(&self, field: &str) -> Option<String> {
         let wanted = field.to_ascii_lowercase();
         self.names()
             .map(|n| (strsim::damerau_levenshtein(&wanted, &n.to_ascii_lowercase()), n))
@@ -281,7 +285,3 @@ fn path_is(path: &str, prefix: &str, field: &str) -> bool {
     field.strip_prefix(prefix) == Some(path)
 }
 
-/// `true` for text that is there and not empty.
-pub(super) fn has_text(value: &Value<'_>) -> bool {
-    matches!(value, Value::Text(t) if !t.is_empty())
-}

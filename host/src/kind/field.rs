@@ -59,15 +59,24 @@ pub struct Field {
     pub sigma: &'static [&'static str],
     /// Shown when the hook left it out: `true` = the key is present and null, `false` = the key is omitted.
     pub always: bool,
+    /// Whether a hook of this version fills it; JSON from elsewhere may hold it all the same.
+    pub filled: bool,
 }
 
 impl Field {
     pub const fn new(path: &'static str, ty: Type, doc: &'static str) -> Field {
-        Field { path, ty, doc, sigma: &[], always: true }
+        Field { path, ty, doc, sigma: &[], always: true, filled: true }
     }
 
     pub const fn sigma(mut self, names: &'static [&'static str]) -> Field {
         self.sigma = names;
+        self
+    }
+
+    /// Known by name, filled by no hook yet.
+    pub const fn unfilled(mut self) -> Field {
+        self.filled = false;
+        self.always = false;
         self
     }
 

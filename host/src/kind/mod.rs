@@ -2,6 +2,11 @@
 //!
 //! To add a kind: write `kind/<name>.rs`, then add it to `mod` and [`KINDS`] below (and the kernel side in `host-ebpf/src/kind/`).
 
+use picket_ebpf::Record;
+
+use crate::slab::{Cell, Slab};
+
+mod build;
 mod catalogue;
 mod decode;
 mod field;
@@ -9,31 +14,35 @@ mod json;
 mod read;
 mod system;
 
-mod exec;
-mod exit;
-mod file_open;
-mod fork;
-mod inode_unlink;
-mod socket_bind;
-mod socket_connect;
+mod sched_process_exec;
+mod sched_process_exit;
+mod sched_process_fork;
+mod security_file_open;
+mod security_inode_unlink;
+mod security_socket_bind;
+mod security_socket_connect;
+mod sockaddr;
 
+pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub use read::read;
+pub(crate) use decode::join;
 pub(crate) use read::leaves;
+pub(crate) use sched_process_exec::argv;
 pub use system::SYSTEM;
 
 /// Every kind this build knows, in the order of [`KindId`].
 pub static KINDS: &[&Kind] = &[
-    &exec::KIND,
-    &fork::KIND,
-    &exit::KIND,
-    &file_open::KIND,
-    &socket_connect::KIND,
-    &socket_bind::KIND,
-    &inode_unlink::KIND,
+    &sched_process_exec::KIND,
+    &sched_process_fork::KIND,
+    &sched_process_exit::KIND,
+    &security_file_open::KIND,
+    &security_socket_connect::KIND,
+    &security_socket_bind::KIND,
+    &security_inode_unlink::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].
@@ -67,22 +76,26 @@ pub struct Kind {
     pub event_id: u32,
     /// The kind number in a kernel record.
     pub record: u16,
+    /// Filters of the kernel side that lose none of the rows of the log sources below.
+    pub narrow: u32,
     /// Lifecycle kinds feed the process table; they are always collected and only those listed in a log source reach guests.
     pub lifecycle: bool,
     /// The event's arguments in Tracee's order, then our own additions.
     pub fields: &'static [Field],
     /// Log sources besides `ebpf/linux`, each with the rows of this kind that belong to it.
     pub sources: &'static [LogSource],
+    /// For rows that repeat without news: rows with equal keys within a minute are one event of the kind's log sources.
+    pub repeat_key: Option<fn(&Slab, usize) -> Option<u64>>,
     /// Fills the kind's cells from a record; `cells` has one slot per field.
-    pub decode: fn(&picket_ebpf::Record<'_>, &mut crate::slab::Slab, &mut [crate::slab::Cell]),
+    pub decode: fn(&Record<'_>, &mut Slab, &mut [Cell]),
     /// Derives cells from other cells, for records and JSON alike.
-    pub derive: fn(&crate::slab::Slab, &mut [crate::slab::Cell]),
+    pub derive: fn(&mut Slab, &mut [Cell]),
 }
 
 /// A log source a kind feeds: category and product are fixed, `rows` says which of its rows.
 pub struct LogSource {
     pub category: &'static str,
-    pub rows: fn(&crate::slab::Slab, usize) -> bool,
+    pub rows: fn(&Slab, usize) -> bool,
 }
 
 impl std::fmt::Debug for Kind {
@@ -92,4 +105,9 @@ impl std::fmt::Debug for Kind {
 }
 
 /// For kinds that derive nothing.
-fn derive_nothing(_: &crate::slab::Slab, _: &mut [crate::slab::Cell]) {}
+fn derive_nothing(_: &mut Slab, _: &mut [Cell]) {}
+
+/// For log sources that take every row of their kind.
+fn every_row(_: &Slab, _: usize) -> bool {
+    true
+}

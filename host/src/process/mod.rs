@@ -14,25 +14,25 @@ pub struct Key {
 pub struct Image {
     pub key: Key,
     /// comm.
-    pub name: Option<Box<[u8]>>,
+    pub name: Option<Arc<[u8]>>,
     /// Resolved path of the executable.
-    pub exe: Option<Box<[u8]>>,
+    pub exe: Option<Arc<[u8]>>,
     /// Path as executed.
-    pub executed: Option<Box<[u8]>>,
+    pub executed: Option<Arc<[u8]>>,
     /// Arguments joined by spaces.
-    pub cmdline: Option<Box<[u8]>>,
-    pub argv: Option<Box<[Box<[u8]>]>>,
+    pub cmdline: Option<Arc<[u8]>>,
+    pub argv: Option<Arc<[Box<[u8]>]>>,
     /// Working directory when the program started.
-    pub cwd: Option<Box<[u8]>>,
+    pub cwd: Option<Arc<[u8]>>,
     /// Unix nanoseconds.
     pub create_time: Option<u64>,
     pub euid: Option<u32>,
     pub login_uid: Option<u32>,
     /// Name of the effective user, or its number.
-    pub user: Option<Box<[u8]>>,
-    pub login: Option<Box<[u8]>>,
+    pub user: Option<Arc<[u8]>>,
+    pub login: Option<Arc<[u8]>>,
     /// Leaf name of the control group.
-    pub cgroup: Option<Box<[u8]>>,
+    pub cgroup: Option<Arc<[u8]>>,
 }
 
 /// How many ancestors a process keeps: bounds memory for any chain of forks.
@@ -46,3 +46,10 @@ pub struct Process {
     pub image: Arc<Image>,
     pub ancestors: Box<[Arc<Image>]>,
 }
+
+mod procfs;
+mod table;
+mod users;
+
+pub use table::{Table, TableCounters};
+pub use users::Users;

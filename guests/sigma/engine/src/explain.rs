@@ -1,0 +1,262 @@
+//! Why a rule matched, or did not.
+
+use crate::batch::{BatchView, Cell, Value};
+use crate::number::Number;
+use crate::ruleset::RuleSet;
+use crate::test::Buffers;
+use crate::tree::{Kind, Role, Tree};
+
+/// Pieces of evidence of one match; more would only bury the reader.
+const MAX_EVIDENCE: usize = 64;
+/// Nodes of one explanation.
+const MAX_NODES: usize = 10_000;
+
+/// One comparison that made a rule match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Name of the selection.
+    pub selection: String,
+    /// The field whose value matched: the alternate, if it was that.
+    pub field: String,
+    /// The modifiers: `endswith`, `re|i`, `equals`, `keyword`.
+    pub op: String,
+    /// The value of the rule, as it stands there.
+    pub pattern: String,
+    /// The value of the event that matched; empty where the comparison asked for absence.
+    pub value: Vec<u8>,
+}
+
+/// A value of an event, owned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Actual {
+    /// Not there; also for nodes that are not about a field.
+    Absent,
+    /// Null.
+    Null,
+    /// Not got in time.
+    Unavailable,
+    /// A text.
+    Text(Vec<u8>),
+    /// Several.
+    TextList(Vec<Vec<u8>>),
+    /// An integer from 0.
+    Unsigned(u64),
+    /// An integer below 0.
+    Signed(i64),
+    /// Any other number.
+    Float(f64),
+    /// A truth value.
+    Boolean(bool),
+}
+
+/// A node of an explanation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Index of the parent; the root's own index is 0.
+    pub parent: u32,
+    /// The condition, `not`, the name of a selection, or the key of an item.
+    pub label: String,
+    /// The field that was looked at; empty for nodes that combine others.
+    pub field: String,
+    /// `op: value of the rule`; empty for nodes that combine others.
+    pub pattern: String,
+    /// What the event has there.
+    pub actual: Actual,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// Line in the rule's file.
+    pub line: u32,
+}
+
+/// A row being looked at, with everything needed for it.
+struct View<'a> {
+    set: &'a RuleSet,
+    stream: usize,
+    batch: &'a BatchView<'a>,
+    row: usize,
+    buffers: Buffers,
+}
+
+impl RuleSet {
+    /// What made `rule` match in `row` of a batch of its stream: at most 64 comparisons, in the order of the rule. Empty if
+    /// it does not match, or only because of what is *not* there.
+    pub fn evidence(&self, rule: u32, batch: &BatchView<'_>, row: usize) -> Vec<Evidence> {
+        let (Some(tree), Some(mut view)) = (self.trees.get(rule as usize), self.view(rule, batch, row)) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        if view.holds(tree) {
+            view.evidence(tree, "", &mut found);
+        }
+        found
+    }
+
+    /// The whole condition of `rule` with what each part of it says about `row`, parents before children.
+    pub fn explain(&self, rule: u32, batch: &BatchView<'_>, row: usize) -> Vec<Node> {
+        let (Some(tree), Some(mut view)) = (self.trees.get(rule as usize), self.view(rule, batch, row)) else {
+            return Vec::new();
+        };
+        let mut nodes = Vec::new();
+        view.explain(tree, 0, &mut nodes);
+        nodes
+    }
+
+    fn view<'a>(&'a self, rule: u32, batch: &'a BatchView<'a>, row: usize) -> Option<View<'a>> {
+        let stream = self.rules.get(rule as usize)?.stream as usize;
+        Some(View { set: self, stream, batch, row, buffers: Buffers::default() })
+    }
+}
+
+impl<'a> View<'a> {
+    fn cell(&self, column: u32) -> Cell<'a> {
+        self.batch.columns.get(column as usize).map_or(Cell::Absent, |c| c.cell(self.row))
+    }
+
+    fn field(&self, column: u32) -> &'a str {
+        self.set.streams[self.stream].fields.get(column as usize).map_or("", String::as_str)
+    }
+
+    fn atom(&self, atom: u32) -> &'a crate::tree::Atom {
+        &self.set.streams[self.stream].program.atoms[atom as usize]
+    }
+
+    fn holds(&mut self, tree: &Tree) -> bool {
+        match &tree.kind {
+            Kind::All(trees) => trees.iter().all(|t| self.holds(t)),
+            Kind::Any(trees) => trees.iter().any(|t| self.holds(t)),
+            Kind::Not(tree) => !self.holds(tree),
+            Kind::Atom { atom, .. } => {
+                let atom = self.atom(*atom);
+                let (cell, other) = (self.cell(atom.column), self.cell(atom.other));
+                atom.test.holds(&cell, &other, &mut self.buffers)
+            }
+        }
+    }
+
+    /// `tree` holds.
+    fn evidence(&mut self, tree: &Tree, selection: &str, found: &mut Vec<Evidence>) {
+        // The label of a list of maps is no name.
+        let named = tree.role == Role::Selection && selection.is_empty();
+        let selection = if named { &tree.label } else { selection };
+        match &tree.kind {
+            Kind::All(trees) => trees.iter().for_each(|t| self.evidence(t, selection, found)),
+            Kind::Any(trees) => {
+                for tree in trees {
+                    if found.len() >= MAX_EVIDENCE {
+                        return;
+                    }
+                    if self.holds(tree) {
+                        self.evidence(tree, selection, found);
+                    }
+                }
+            }
+            Kind::Not(_) => {}
+            Kind::Atom { atom, op, pattern } if found.len() < MAX_EVIDENCE => {
+                let atom = self.atom(*atom);
+                let mut value = Vec::new();
+                if let Some(v) = self.matching(atom) {
+                    v.text_into(&mut value);
+                }
+                found.push(Evidence {
+                    selection: selection.to_owned(),
+                    field: self.field(atom.column).to_owned(),
+                    op: op.clone(),
+                    pattern: pattern.clone(),
+                    value,
+                });
+            }
+            Kind::Atom { .. } => {}
+        }
+    }
+
+    /// The value of the cell that makes the atom hold.
+    fn matching(&mut self, atom: &crate::tree::Atom) -> Option<Value<'a>> {
+        let (cell, other) = (self.cell(atom.column), self.cell(atom.other));
+        cell.values().find(|v| atom.test.holds(&Cell::One(*v), &other, &mut self.buffers))
+    }
+
+    fn explain(&mut self, tree: &Tree, parent: u32, nodes: &mut Vec<Node>) {
+        if nodes.len() >= MAX_NODES {
+            return;
+        }
+        let here = nodes.len() as u32;
+        let holds = self.holds(tree);
+        let mut node = Node {
+            parent,
+            label: tree.label.clone(),
+            field: String::new(),
+            pattern: String::new(),
+            actual: Actual::Absent,
+            holds,
+            reason: String::new(),
+            line: tree.line,
+        };
+        if let Kind::Atom { atom, op, pattern } = &tree.kind {
+            let atom = self.atom(*atom);
+            let cell = self.cell(atom.column);
+            self.field(atom.column).clone_into(&mut node.field);
+            node.pattern = format!("{op}: {pattern}");
+            node.actual = actual(&cell);
+            node.reason = reason(&cell, op, holds);
+            nodes.push(node);
+            return;
+        }
+        let children: &[Tree] = match &tree.kind {
+            Kind::All(trees) | Kind::Any(trees) => trees,
+            Kind::Not(tree) => std::slice::from_ref(tree),
+            Kind::Atom { .. } => &[],
+        };
+        let held = children.iter().filter(|t| self.holds(t)).count();
+        let alternates =
+            tree.role == Role::Item && children.iter().all(|c| c.role == Role::Column) && children.len() > 1;
+        node.reason = match &tree.kind {
+            Kind::Not(_) => if holds { "what it negates does not hold" } else { "what it negates holds" }.to_owned(),
+            Kind::Any(_) if alternates => match children.iter().find(|t| self.holds(t)) {
+                Some(column) => format!("matched by {}", column.label),
+                None => "neither the field nor its alternate matches".to_owned(),
+            },
+            Kind::All(_) => format!("{held} of {} hold, all are needed", children.len()),
+            _ => format!("{held} of {} hold, one is needed", children.len()),
+        };
+        nodes.push(node);
+        for child in children {
+            self.explain(child, here, nodes);
+        }
+    }
+}
+
+fn reason(cell: &Cell<'_>, op: &str, holds: bool) -> String {
+    let what = match cell {
+        Cell::Absent => "the event has no such field",
+        Cell::Null => "the field is null",
+        Cell::Unavailable => "the value could not be got, so nothing matches",
+        Cell::List(_, from, to) if from == to => "the field holds an empty list",
+        Cell::List(..) if holds => return format!("a value of the list passes '{op}'"),
+        Cell::List(..) => return format!("no value of the list passes '{op}'"),
+        Cell::One(_) if holds => return format!("the value passes '{op}'"),
+        Cell::One(_) => return format!("the value does not pass '{op}'"),
+    };
+    what.to_owned()
+}
+
+fn actual(cell: &Cell<'_>) -> Actual {
+    match cell {
+        Cell::Absent => Actual::Absent,
+        Cell::Null => Actual::Null,
+        Cell::Unavailable => Actual::Unavailable,
+        Cell::One(Value::Text(t)) => Actual::Text(t.to_vec()),
+        Cell::One(Value::Boolean(b)) => Actual::Boolean(*b),
+        Cell::One(Value::Number(Number::Float(f))) => Actual::Float(*f),
+        Cell::One(Value::Number(Number::Integer(i))) => match (u64::try_from(*i), i64::try_from(*i)) {
+            (Ok(u), _) => Actual::Unsigned(u),
+            (_, Ok(i)) => Actual::Signed(i),
+            _ => Actual::Float(*i as f64),
+        },
+        Cell::List(..) => {
+            let values = cell.values().filter_map(|v| if let Value::Text(t) = v { Some(t.to_vec()) } else { None });
+            Actual::TextList(values.collect())
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The index of one column: from a value to the witness atoms that hold for it, in one pass.
+
+use crate::batch::Value;
+use crate::number::{Key, Number};
+use crate::pattern::Shape;
+use crate::test::{Casing, Exact, Probe, Test};
+use crate::tree::Atom;
+use crate::witness::is_basename;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::{Anchored, MatchKind, dfa, nfa};
+use rustc_hash::FxHashMap;
+
+/// A table of all transitions is fastest, but takes about a kilobyte per byte of literal.
+const MAX_DFA_BYTES: usize = 24 * 1024;
+
+/// How a found literal relates to its atom.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Anywhere,
+    Start,
+    End,
+    /// The atom may hold, its test decides.
+    Perhaps,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    atom: u32,
+    at: At,
+}
+
+#[derive(Debug)]
+enum Searcher {
+    Table(dfa::DFA),
+    Sparse(nfa::contiguous::NFA),
+}
+
+/// See the module. Everything textual is looked up by the folded value.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    searcher: Option<Searcher>,
+    /// Per pattern of the searcher: its length, and whom it concerns.
+    patterns: Vec<(u32, Box<[Entry]>)>,
+    exact: FxHashMap<Box<[u8]>, Vec<Entry>>,
+    basenames: FxHashMap<Box<[u8]>, Vec<Entry>>,
+    /// Numbers of rules: looked up for values that are, or read as, a number.
+    numbers: FxHashMap<Key, Vec<u32>>,
+    /// Texts of rules that read as a number: looked up for values that are one.
+    digits: FxHashMap<Key, Vec<u32>>,
+    /// Tested one by one: regexes without a literal, networks, comparisons.
+    scan: Vec<u32>,
+    /// Hold for every value.
+    any: Vec<u32>,
+    /// Ask about the field, not the value.
+    pub exists: Vec<u32>,
+    pub null: Vec<u32>,
+    pub missing: Vec<u32>,
+    textual: bool,
+}
+
+/// Marks that keep an atom from being reported or tried twice. Epochs only grow, so nothing is ever cleared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    seen: Vec<u64>,
+    tried: Vec<u64>,
+    row: u64,
+    value: u64,
+    raw: Vec<u8>,
+    folded: Vec<u8>,
+}
+
+impl Marks {
+    pub fn reserve(&mut self, atoms: usize) {
+        if self.seen.len() < atoms {
+            self.seen.resize(atoms, 0);
+            self.tried.resize(atoms, 0);
+        }
+    }
+    /// Begins a new set of found atoms.
+    pub fn next_row(&mut self) {
+        self.row += 1;
+    }
+    fn first(&mut self, atom: u32) -> bool {
+        std::mem::replace(&mut self.seen[atom as usize], self.row) != self.row
+    }
+    fn untried(&mut self, atom: u32) -> bool {
+        std::mem::replace(&mut self.tried[atom as usize], self.value) != self.value
+    }
+}
+
+impl Index {
+    /// An index of those `atoms` whose numbers are in `witnesses` (each once).
+    pub fn new(atoms: &[Atom], witnesses: &[u32]) -> Self {
+        let mut index = Self::default();
+        let mut literals: FxHashMap<Vec<u8>, Vec<Entry>> = FxHashMap::default();
+        for &atom in witnesses {
+            let mut search = |literal: &[u8], at| {
+                literals.entry(literal.to_vec()).or_default().push(Entry { atom, at });
+            };
+            match &atoms[atom as usize].test {
+                Test::Text(text) => {
+                    let exact = text.casing == Casing::Exact;
+                    let fold = |l: &[u8]| if exact { crate::fold::fold(l) } else { l.to_vec() };
+                    let at = |at| if exact { At::Perhaps } else { at };
+                    if let Some(Exact(number)) = text.number {
+                        index.digits.entry(number.key()).or_default().push(atom);
+                    }
+                    match &text.shape {
+                        Shape::Any => index.any.push(atom),
+                        Shape::Equals(l) => {
+                            let entry = Entry { atom, at: at(At::Anywhere) };
+                            index.exact.entry(fold(l).into()).or_default().push(entry);
+                        }
+                        Shape::Suffix(l) if is_basename(l) => {
+                            let entry = Entry { atom, at: at(At::Anywhere) };
+                            index.basenames.entry(fold(&l[1..]).into()).or_default().push(entry);
+                        }
+                        Shape::Prefix(l) => search(&fold(l), at(At::Start)),
+                        Shape::Suffix(l) => search(&fold(l), at(At::End)),
+                        Shape::Contains(l) => search(&fold(l.bytes()), at(At::Anywhere)),
+                        Shape::Wildcards(w) => {
+                            let best =
+                                w.literals().max_by(|a, b| crate::literal::bits(a).total_cmp(&crate::literal::bits(b)));
+                            match best {
+                                Some(l) => search(&fold(l), At::Perhaps),
+                                None => index.scan.push(atom),
+                            }
+                        }
+                    }
+                }
+                Test::Number(Exact(number)) => index.numbers.entry(number.key()).or_default().push(atom),
+                Test::Regex(regex) if regex.required.is_empty() => index.scan.push(atom),
+                Test::Regex(regex) => regex.required.iter().for_each(|l| search(l, At::Perhaps)),
+                Test::Network(_) | Test::Compare(..) => index.scan.push(atom),
+                Test::Exists => index.exists.push(atom),
+                Test::Missing => index.missing.push(atom),
+                Test::Null => index.null.push(atom),
+                // Never a witness: it depends on two columns.
+                Test::Same(..) => {}
+            }
+        }
+        index.textual = !literals.is_empty() || !index.exact.is_empty() || !index.basenames.is_empty();
+        // The order of patterns decides nothing, but makes builds repeatable.
+        let mut literals: Vec<(Vec<u8>, Vec<Entry>)> = literals.into_iter().collect();
+        literals.sort_by(|a, b| a.0.cmp(&b.0));
+        let bytes: usize = literals.iter().map(|(l, _)| l.len()).sum();
+        let needles = || literals.iter().map(|(l, _)| l.as_slice());
+        index.searcher = match literals.is_empty() {
+            true => None,
+            false => build(needles(), bytes),
+        };
+        if index.searcher.is_none() {
+            // Too large for the library's state numbers: slow but right.
+            index.scan.extend(literals.iter().flat_map(|(_, e)| e).map(|e| e.atom));
+            index.scan.sort_unstable();
+            index.scan.dedup();
+        } else {
+            let entries = literals.into_iter().map(|(l, e)| (l.len() as u32, e.into_boxed_slice()));
+            index.patterns = entries.collect();
+        }
+        index
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !(self.textual
+            || !self.scan.is_empty()
+            || !self.any.is_empty()
+            || !self.numbers.is_empty()
+            || !self.exists.is_empty()
+            || !self.null.is_empty()
+            || !self.missing.is_empty())
+    }
+
+    /// Appends the witness atoms that hold for `value` to `out`, each once per row.
+    pub fn look(&self, value: Value<'_>, atoms: &[Atom], marks: &mut Marks, out: &mut Vec<u32>) {
+        marks.value += 1;
+        let (mut raw, mut folded) = (std::mem::take(&mut marks.raw), std::mem::take(&mut marks.folded));
+        let text = match value {
+            Value::Text(text) => text,
+            _ => {
+                value.text_into(&mut raw);
+                raw.as_slice()
+            }
+        };
+        crate::fold::fold_into(text, &mut folded);
+        self.look_at(value, text, &folded, atoms, marks, out);
+        (marks.raw, marks.folded) = (raw, folded);
+    }
+
+    fn look_at(
+        &self,
+        value: Value<'_>,
+        raw: &[u8],
+        folded: &[u8],
+        atoms: &[Atom],
+        marks: &mut Marks,
+        out: &mut Vec<u32>,
+    ) {
+        let mut certain = |atom: u32, marks: &mut Marks| {
+            if marks.first(atom) {
+                out.push(atom);
+            }
+        };
+        self.any.iter().for_each(|a| certain(*a, marks));
+        let number = match value {
+            Value::Number(n) => {
+                self.digits.get(&n.key()).into_iter().flatten().for_each(|a| certain(*a, marks));
+                Some(n)
+            }
+            Value::Text(t) if !self.numbers.is_empty() => Number::parse(t),
+            _ => None,
+        };
+        if let Some(n) = number {
+            self.numbers.get(&n.key()).into_iter().flatten().for_each(|a| certain(*a, marks));
+        }
+        let perhaps = |atom: u32, marks: &mut Marks| {
+            marks.untried(atom) && atoms[atom as usize].test.matches(&mut Probe::folded_already(value, raw, folded))
+        };
+        let mut entry = |e: &Entry, fits: bool, marks: &mut Marks| {
+            if match e.at {
+                At::Perhaps => perhaps(e.atom, marks),
+                _ => fits,
+            } {
+                certain(e.atom, marks);
+            }
+        };
+        if !self.exact.is_empty() {
+            self.exact.get(folded).into_iter().flatten().for_each(|e| entry(e, true, marks));
+        }
+        if !self.basenames.is_empty()
+            && let Some(slash) = memchr::memrchr(b'/', folded)
+        {
+            self.basenames.get(&folded[slash + 1..]).into_iter().flatten().for_each(|e| entry(e, true, marks));
+        }
+        let mut found = |pattern: usize, end: usize| {
+            let (len, entries) = &self.patterns[pattern];
+            for e in entries {
+                let fits = match e.at {
+                    At::Start => end == *len as usize,
+                    At::End => end == folded.len(),
+                    At::Anywhere | At::Perhaps => true,
+                };
+                entry(e, fits, marks);
+            }
+        };
+        match &self.searcher {
+            Some(Searcher::Table(a)) => search(a, folded, &mut found),
+            Some(Searcher::Sparse(a)) => search(a, folded, &mut found),
+            None => {}
+        }
+        for atom in &self.scan {
+            entry(&Entry { atom: *atom, at: At::Perhaps }, true, marks);
+        }
+    }
+}
+
+fn build<'l>(needles: impl Iterator<Item = &'l [u8]> + Clone, bytes: usize) -> Option<Searcher> {
+    if bytes <= MAX_DFA_BYTES
+        && let Ok(dfa) = dfa::DFA::builder().match_kind(MatchKind::Standard).build(needles.clone())
+    {
+        return Some(Searcher::Table(dfa));
+    }
+    nfa::contiguous::NFA::builder().match_kind(MatchKind::Standard).build(needles).ok().map(Searcher::Sparse)
+}
+
+/// Calls `found` with the number and the end of every occurrence, overlapping ones too.
+fn search(automaton: &impl Automaton, text: &[u8], found: &mut impl FnMut(usize, usize)) {
+    // Fails only for searches that the automaton was not built for.
+    let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
+    for (at, byte) in text.iter().enumerate() {
+        state = automaton.next_state(Anchored::No, state, *byte);
+        if automaton.is_special(state) && automaton.is_match(state) {
+            for i in 0..automaton.match_len(state) {
+                found(automaton.match_pattern(state, i).as_usize(), at + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! A rule: its attributes, and its detection with the condition resolved.
+
+use crate::condition::{self, Condition};
+use crate::diagnostic::{Finding, Place, brief, did_you_mean, nearest};
+use crate::item::{Reader, Selection};
+use crate::yaml::{Data, Meaning, Node, locate};
+
+/// Severity of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Not even suspicious.
+    Informational,
+    /// Worth a look now and then.
+    Low,
+    /// The level of rules that name none.
+    #[default]
+    Medium,
+    /// To be looked at soon.
+    High,
+    /// To be looked at now.
+    Critical,
+}
+
+const LEVELS: &[(&str, Level)] = &[
+    ("informational", Level::Informational),
+    ("low", Level::Low),
+    ("medium", Level::Medium),
+    ("high", Level::High),
+    ("critical", Level::Critical),
+];
+
+impl Level {
+    /// The word of the specification.
+    pub fn name(self) -> &'static str {
+        LEVELS.iter().find(|(_, l)| *l == self).map_or("", |(n, _)| n)
+    }
+}
+
+const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
+
+/// Attributes of a rule in the specification, and two that SigmaHQ adds.
+const ATTRIBUTES: &[&str] = &[
+    "title",
+    "id",
+    "related",
+    "name",
+    "taxonomy",
+    "status",
+    "description",
+    "license",
+    "references",
+    "author",
+    "date",
+    "modified",
+    "logsource",
+    "detection",
+    "fields",
+    "falsepositives",
+    "level",
+    "tags",
+    "scope",
+    "regression_tests_path",
+    "simulation",
+];
+
+/// What events a rule looks at. None = the rule does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogSource {
+    /// For instance `process_creation`.
+    pub category: Option<String>,
+    /// For instance `linux`.
+    pub product: Option<String>,
+    /// For instance `auditd`.
+    pub service: Option<String>,
+}
+
+/// Another rule that this one has to do with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Related {
+    /// Its id.
+    pub id: String,
+    /// `derived`, `obsolete`, `merged`, `renamed` or `similar`.
+    pub kind: String,
+}
+
+/// Everything about a rule but its detection.
+#[derive(Clone, Debug, Default)]
+pub struct RuleMeta {
+    /// Unique in a [`crate::RuleSet`]; derived from the file's name where the rule has none.
+    pub id: String,
+    /// What it detects.
+    pub title: String,
+    /// Severity.
+    pub level: Level,
+    /// `stable`, `test`, ...
+    pub status: Option<String>,
+    /// Free text.
+    pub description: Option<String>,
+    /// Who wrote it; the Detection Rule License asks that alerts name them.
+    pub author: Option<String>,
+    /// SPDX identifier.
+    pub license: Option<String>,
+    /// Addresses of further reading.
+    pub references: Vec<String>,
+    /// `attack.t1059.004` and such.
+    pub tags: Vec<String>,
+    /// Known harmless causes.
+    pub falsepositives: Vec<String>,
+    /// Fields worth looking at in an alert.
+    pub fields: Vec<String>,
+    /// When it was written.
+    pub date: Option<String>,
+    /// When it was last changed.
+    pub modified: Option<String>,
+    /// Other rules.
+    pub related: Vec<Related>,
+    /// Attributes that are not in the specification and have a single value, for instance `runbook`.
+    pub custom: Vec<(String, String)>,
+    /// What it looks at.
+    pub source: LogSource,
+    /// Name of its file, as given.
+    pub file: String,
+    /// Line of its title, from 1.
+    pub line: u32,
+    /// Index into [`crate::RuleSet::streams`].
+    pub stream: u32,
+}
+
+/// A rule that has been read and found right.
+pub(crate) struct Rule {
+    pub meta: RuleMeta,
+    pub id_place: Place,
+    pub condition: Condition,
+    pub condition_text: String,
+    pub condition_place: Place,
+    pub selections: Vec<Selection>,
+}
+
+/// Reads one document. All its problems go to `findings`; None = it is not loaded.
+pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, findings: &mut Vec<Finding>) -> Option<Rule> {
+    let Data::Mapping(pairs) = &node.data else {
+        if node.meaning() != Meaning::Null {
+            let message = format!("a rule is a map of attributes, this is {}", node.kind());
+            findings.push(Finding::error(node.place, "not-a-rule", message));
+        }
+        return None;
+    };
+    let mut reader = Attributes { source, pairs, findings, refused: false };
+    for (name, code, what) in [
+        ("correlation", "unsupported-correlation", "correlations are"),
+        ("filter", "unsupported-filter", "filters are"),
+        ("action", "unsupported-action", "'action: global', 'reset' and 'repeat' are"),
+    ] {
+        if let Some((key, _)) = reader.pair(name) {
+            let finding = Finding::error(key.place, code, format!("{what} not supported yet"));
+            reader.findings.push(finding.help("the document is not loaded"));
+            return None;
+        }
+    }
+    reader.check_names();
+    let title = reader.required_text(node, "title");
+    let line = reader.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
+    let (id, id_place) = reader.id(node, file, number);
+    let meta = RuleMeta {
+        id,
+        title: title.unwrap_or_default(),
+        level: reader.level(),
+        status: reader.status(),
+        description: reader.text("description"),
+        author: reader.text("author"),
+        license: reader.text("license"),
+        references: reader.list("references"),
+        tags: reader.list("tags"),
+        falsepositives: reader.list("falsepositives"),
+        fields: reader.list("fields"),
+        date: reader.text("date"),
+        modified: reader.text("modified"),
+        related: reader.related(),
+        custom: reader.custom(),
+        source: reader.log_source(node),
+        file: file.to_owned(),
+        line,
+        stream: 0,
+    };
+    let detection = reader.detection(node);
+    let refused = reader.refused;
+    let (selections, condition, condition_text, condition_place) = detection?;
+    (!refused).then_some(Rule { meta, id_place, condition, condition_text, condition_place, selections })
+}
+
+struct Attributes<'a> {
+    source: &'a str,
+    pairs: &'a [(Node, Node)],
+    findings: &'a mut Vec<Finding>,
+    refused: bool,
+}
+
+impl<'a> Attributes<'a> {
+    fn pair(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
+        self.pairs.iter().find(|(k, _)| k.text() == Some(name)).map(|(k, v)| (k, v))
+    }
+
+    fn error(&mut self, place: Place, code: &'static str, message: impl Into<String>) {
+        self.refused = true;
+        self.findings.push(Finding::error(place, code, message));
+    }
+
+    /// Attributes outside the specification are allowed; those that look like a slip are remarked on.
+    fn check_names(&mut self) {
+        for (key, _) in self.pairs {
+            let name = key.text().unwrap_or_default();
+            if ATTRIBUTES.contains(&name) {
+                continue;
+            }
+            if let Some(known) = nearest(name, ATTRIBUTES.iter().copied()) {
+                let message = format!("the attribute '{}' is not in the specification", brief(name));
+                let finding = Finding::warning(key.place, "unknown-attribute", message);
+                self.findings.push(finding.help(format!("did you mean '{known}'?")));
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        let (_, value) = self.pair(name)?;
+        match (value.text(), value.meaning()) {
+            (Some(_), Meaning::Null) => None,
+            (Some(text), _) => Some(text.trim().to_owned()),
+            (None, _) => {
+                self.error(value.place, "bad-attribute", format!("'{name}' must be text, this is {}", value.kind()));
+                None
+            }
+        }
+    }
+
+    fn required_text(&mut self, node: &Node, name: &str) -> Option<String> {
+        let found = self.text(name).filter(|t| !t.is_empty());
+        if found.is_none() && !self.refused {
+            let place = self.pair(name).map_or(node.place, |(key, _)| key.place);
+            self.error(place, "missing-attribute", format!("the rule has no {name}"));
+        }
+        found
+    }
+
+    fn list(&mut self, name: &str) -> Vec<String> {
+        let Some((_, value)) = self.pair(name) else { return Vec::new() };
+        let items: Vec<&Node> = match &value.data {
+            Data::Sequence(items) => items.iter().collect(),
+            Data::Scalar { .. } if value.meaning() == Meaning::Null => return Vec::new(),
+            Data::Scalar { .. } => {
+                let message = format!("'{name}' should be a list");
+                self.findings.push(Finding::warning(value.place, "not-a-list", message));
+                vec![value]
+            }
+            Data::Mapping(_) => {
+                self.error(value.place, "bad-attribute", format!("'{name}' must be a list, this is a map"));
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::with_capacity(items.len());
+        for item in items {
+            match item.text() {
+                Some(text) => found.push(text.trim().to_owned()),
+                None => {
+                    let message = format!("'{name}' must be a list of texts, this is {}", item.kind());
+                    self.error(item.place, "bad-attribute", message);
+                }
+            }
+        }
+        found
+    }
+
+    fn id(&mut self, node: &Node, file: &str, number: usize) -> (String, Place) {
+        let place = self.pair("id").map_or(node.place, |(_, v)| v.place);
+        match self.text("id").filter(|id| !id.is_empty()) {
+            Some(id) => {
+                if !is_uuid(&id) {
+                    let message = "the id is not a UUID, which the specification recommends";
+                    self.findings.push(Finding::hint(place, "id-not-uuid", message));
+                }
+                (id, place)
+            }
+            None => {
+                let message = "the rule has no id; alerts carry the name of its file instead";
+                let finding = Finding::warning(place, "missing-id", message);
+                self.findings
+                    .push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
+                (if number == 0 { file.to_owned() } else { format!("{file}#{number}") }, place)
+            }
+        }
+    }
+
+    fn level(&mut self) -> Level {
+        let Some(name) = self.text("level") else { return Level::default() };
+        if let Some((_, level)) = LEVELS.iter().find(|(n, _)| *n == name) {
+            return *level;
+        }
+        let place = self.pair("level").map_or(Place::default(), |(_, v)| v.place);
+        let message = format!("there is no level '{}'; the rule is loaded as medium", brief(&name));
+        let finding = Finding::warning(place, "unknown-level", message);
+        self.findings.push(finding.help(did_you_mean(&name, LEVELS.iter().map(|(n, _)| *n))));
+        Level::default()
+    }
+
+    fn status(&mut self) -> Option<String> {
+        let name = self.text("status")?;
+        if !STATUSES.contains(&name.as_str()) {
+            let place = self.pair("status").map_or(Place::default(), |(_, v)| v.place);
+            let message = format!("there is no status '{}'", brief(&name));
+            let finding = Finding::warning(place, "unknown-status", message);
+            self.findings.push(finding.help(did_you_mean(&name, STATUSES.iter().copied())));
+        }
+        Some(name)
+    }
+
+    fn related(&mut self) -> Vec<Related> {
+        let Some((_, value)) = self.pair("related") else { return Vec::new() };
+        let Data::Sequence(items) = &value.data else {
+            if value.meaning() != Meaning::Null {
+                self.error(value.place, "bad-attribute", format!("'related' must be a list, this is {}", value.kind()));
+            }
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for item in items {
+            let get = |name: &str| {
+                let Data::Mapping(pairs) = &item.data else { return None };
+                pairs.iter().find(|(k, _)| k.text() == Some(name)).and_then(|(_, v)| v.text()).map(str::to_owned)
+            };
+            match (get("id"), get("type")) {
+                (Some(id), Some(kind)) => found.push(Related { id, kind }),
+                _ => {
+                    let message = "an entry of 'related' has an 'id' and a 'type'";
+                    self.findings.push(Finding::warning(item.place, "bad-related", message));
+                }
+            }
+        }
+        found
+    }
+
+    fn custom(&self) -> Vec<(String, String)> {
+        let custom = self.pairs.iter().filter_map(|(k, v)| Some((k.text()?, v.text()?)));
+        custom.filter(|(k, _)| !ATTRIBUTES.contains(k)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    }
+
+    fn log_source(&mut self, node: &Node) -> LogSource {
+        let Some((key, value)) = self.pair("logsource") else {
+            self.error(node.place, "missing-attribute", "the rule has no logsource");
+            return LogSource::default();
+        };
+        let Data::Mapping(pairs) = &value.data else {
+            self.error(value.place, "bad-attribute", format!("'logsource' must be a map, this is {}", value.kind()));
+            return LogSource::default();
+        };
+        let mut source = LogSource::default();
+        for (name, value) in pairs {
+            let slot = match name.text().unwrap_or_default() {
+                "category" => &mut source.category,
+                "product" => &mut source.product,
+                "service" => &mut source.service,
+                other => {
+                    if let Some(known) = nearest(other, ["category", "product", "service", "definition"])
+                        && known != other
+                    {
+                        let message =
+                            format!("the log source attribute '{}' is not in the specification", brief(other));
+                        let finding = Finding::warning(name.place, "unknown-attribute", message);
+                        self.findings.push(finding.help(format!("did you mean '{known}'?")));
+                    }
+                    continue;
+                }
+            };
+            match value.text() {
+                Some(text) if !text.trim().is_empty() && value.meaning() != Meaning::Null => {
+                    // The specification wants lower case; other spellings mean the same source.
+                    *slot = Some(text.trim().to_lowercase());
+                }
+                Some(_) => {}
+                None => {
+                    let message = format!("a log source attribute must be text, this is {}", value.kind());
+                    self.error(value.place, "bad-attribute", message);
+                }
+            }
+        }
+        if source == LogSource::default() && !self.refused {
+            self.error(key.place, "bad-logsource", "the logsource has none of category, product and service");
+        }
+        source
+    }
+
+    fn detection(&mut self, node: &Node) -> Option<(Vec<Selection>, Condition, String, Place)> {
+        let Some((key, value)) = self.pair("detection") else {
+            self.error(node.place, "missing-attribute", "the rule has no detection");
+            return None;
+        };
+        let Data::Mapping(pairs) = &value.data else {
+            self.error(value.place, "bad-attribute", format!("'detection' must be a map, this is {}", value.kind()));
+            return None;
+        };
+        let mut reader = Reader { source: self.source, findings: Vec::new(), regexes: 0 };
+        let mut selections = Vec::new();
+        let mut names = Vec::new();
+        let mut condition = None;
+        for (key, value) in pairs {
+            match key.text().unwrap_or_default() {
+                "condition" => condition = Some(value),
+                "timeframe" => {
+                    let message = "'timeframe' is deprecated in Sigma and not supported";
+                    let finding = Finding::error(key.place, "unsupported-timeframe", message);
+                    reader.findings.push(finding.help("Sigma correlations took its place"));
+                }
+                name => {
+                    names.push(name);
+                    if let Some(body) = reader.body(value) {
+                        selections.push(Selection { name: name.to_owned(), place: key.place, body });
+                    }
+                }
+            }
+        }
+        self.refused |= reader.findings.iter().any(|f| f.gravity == crate::Gravity::Error);
+        self.findings.append(&mut reader.findings);
+        let Some(condition) = condition else {
+            self.error(key.place, "missing-condition", "the detection has no condition");
+            return None;
+        };
+        let (parsed, text) = self.condition(condition, &names)?;
+        if self.refused {
+            return None;
+        }
+        self.unused(&parsed, &selections);
+        Some((selections, parsed, text, condition.place))
+    }
+
+    /// A condition, or a list of them: any of the list.
+    fn condition(&mut self, node: &Node, names: &[&str]) -> Option<(Condition, String)> {
+        let items: Vec<&Node> = match &node.data {
+            Data::Sequence(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        let mut terms = Vec::new();
+        let mut texts = Vec::new();
+        for item in &items {
+            let Some(text) = item.text().filter(|_| item.meaning() == Meaning::Text) else {
+                self.error(item.place, "bad-condition", format!("a condition is text, this is {}", item.kind()));
+                continue;
+            };
+            match condition::parse(text, names) {
+                Ok(term) => terms.push(term),
+                Err(problem) => {
+                    let place = locate(self.source, item, problem.range);
+                    self.refused = true;
+                    self.findings.push(Finding::error(place, problem.code, problem.message).help(problem.help));
+                }
+            }
+            texts.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        if items.is_empty() {
+            self.error(node.place, "bad-condition", "the list of conditions is empty");
+        }
+        if terms.is_empty() || terms.len() < items.len() {
+            return None;
+        }
+        let term = if terms.len() == 1 { terms.remove(0) } else { Condition::Any(terms) };
+        Some((term, texts.join(" or ")))
+    }
+
+    fn unused(&mut self, condition: &Condition, selections: &[Selection]) {
+        let mut used = vec![false; selections.len()];
+        mark(condition, &mut used);
+        for (selection, used) in selections.iter().zip(used) {
+            if !used {
+                let message = format!("the condition does not use the selection '{}'", brief(&selection.name));
+                self.findings.push(Finding::warning(selection.place, "unused-selection", message));
+            }
+        }
+    }
+}
+
+fn mark(condition: &Condition, used: &mut [bool]) {
+    match condition {
+        Condition::All(terms) | Condition::Any(terms) => terms.iter().for_each(|t| mark(t, used)),
+        Condition::Not(term) => mark(term, used),
+        Condition::Selection(i) => used[*i] = true,
+        Condition::Of { members, .. } => members.iter().for_each(|i| used[*i] = true),
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}

@@ -1,0 +1,269 @@
+//! Compiling rule files into streams.
+
+use crate::diagnostic::{Diagnostic, Finding, Place, brief};
+use crate::index::Index;
+use crate::rule::{self, LogSource, Rule, RuleMeta};
+use crate::tree::{Atom, Expr, Lowering, Tree, Use};
+use crate::witness::witness;
+use crate::yaml;
+use std::collections::HashMap;
+
+/// A larger file is refused without being read: the largest rule of SigmaHQ has 30 kB.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// Findings told about one file; no author reads more, and a hostile file could make hundreds of thousands.
+const MAX_FINDINGS: usize = 200;
+
+/// A rule file.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// For diagnostics, and for the ids of rules that have none.
+    pub name: &'a str,
+    /// YAML, one or more documents.
+    pub content: &'a [u8],
+}
+
+/// How to compile.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `(field, other field)`: an item on `field` also matches on `other field`, if it stands in a positive place, that is
+    /// under an even number of negations (`not`, `neq`). In a negated place only `field` itself counts: an attacker picks
+    /// the path of a symlink, so that must be able to raise an alert, but never to satisfy a filter. Items that ask for
+    /// absence or presence (`null`, `exists`) have no alternates.
+    pub alternates: Vec<(String, String)>,
+    /// Put all rules into one stream, whatever their log source.
+    pub all_log_sources: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        Self {
+            alternates: vec![pair("Image", "ExecutedImage"), pair("ParentImage", "ParentExecutedImage")],
+            all_log_sources: false,
+        }
+    }
+}
+
+/// Rules with one log source, compiled together.
+#[derive(Debug)]
+pub struct Stream {
+    /// What they look at; nothing given = every event.
+    pub source: LogSource,
+    /// The columns that [`RuleSet::eval`] wants, in order. [`crate::KEYWORDS`] stands for all values of an event.
+    pub fields: Vec<String>,
+    /// Indices into [`RuleSet::rules`], ascending.
+    pub rules: Vec<u32>,
+    pub(crate) program: Program,
+}
+
+/// What is evaluated.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    pub atoms: Vec<Atom>,
+    /// Per rule of the stream.
+    pub conditions: Vec<Expr>,
+    /// Per column.
+    pub indices: Vec<Index>,
+    /// Per atom: the rules (by position in the stream) that it is a witness of.
+    pub concerned: Vec<Box<[u32]>>,
+    /// Rules that no atom is a witness of.
+    pub always: Vec<u32>,
+    /// Bit per atom: it is in an index, so where it was not found it does not hold.
+    pub indexed: Vec<u64>,
+    pub uses: Vec<Use>,
+}
+
+/// Compiled rules, and what is to be said about them.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// In the order of their first rule.
+    pub streams: Vec<Stream>,
+    /// In the order of the files. Refused rules are not here.
+    pub rules: Vec<RuleMeta>,
+    /// In the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Per rule.
+    pub(crate) trees: Vec<Tree>,
+}
+
+/// Compiles rule files. Never fails: what cannot be loaded is in [`RuleSet::diagnostics`], and the rest is loaded.
+pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
+    let mut set = RuleSet::default();
+    let mut rules = Vec::new();
+    for file in files {
+        let mut findings = Vec::new();
+        rules.extend(read_file(file, &mut findings));
+        if findings.len() > MAX_FINDINGS {
+            let message = format!("{} further problems in this file are not shown", findings.len() - MAX_FINDINGS);
+            findings.truncate(MAX_FINDINGS);
+            findings.push(Finding::error(Place::default(), "too-many-problems", message));
+        }
+        set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
+    }
+    let rules = unique(rules, &mut set.diagnostics);
+
+    let mut groups: Vec<(LogSource, Vec<Rule>)> = Vec::new();
+    let mut by_source: HashMap<LogSource, usize> = HashMap::new();
+    let mut order: HashMap<(usize, usize), usize> = HashMap::new();
+    for (position, rule) in rules.into_iter().enumerate() {
+        let source = if options.all_log_sources { LogSource::default() } else { rule.meta.source.clone() };
+        let group = *by_source.entry(source.clone()).or_insert_with(|| {
+            groups.push((source, Vec::new()));
+            groups.len() - 1
+        });
+        order.insert((group, groups[group].1.len()), position);
+        groups[group].1.push(rule);
+    }
+
+    // Lowering may refuse rules, so their final numbers are known only afterwards: `loaded` is in file order.
+    let mut loaded: Vec<(usize, usize, RuleMeta, Tree)> = Vec::new();
+    let mut lowered = Vec::new();
+    for (g, (source, rules)) in groups.into_iter().enumerate() {
+        let mut lowering = Lowering::new(&options.alternates);
+        let mut any = false;
+        for (i, rule) in rules.into_iter().enumerate() {
+            let position = order.get(&(g, i)).copied().unwrap_or(usize::MAX);
+            match lowering.rule(&rule, position as u32) {
+                Ok(tree) => {
+                    any = true;
+                    loaded.push((position, lowered.len(), rule.meta, tree));
+                }
+                Err(finding) => set.diagnostics.push(finding.in_file(&rule.meta.file)),
+            }
+        }
+        if any {
+            lowered.push((source, lowering));
+        }
+    }
+    loaded.sort_by_key(|(position, ..)| *position);
+
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut members: Vec<Vec<u32>> = vec![Vec::new(); lowered.len()];
+    for (position, stream, mut meta, tree) in loaded {
+        let number = set.rules.len() as u32;
+        numbers.insert(position as u32, number);
+        members[stream].push(number);
+        meta.stream = stream as u32;
+        set.rules.push(meta);
+        set.trees.push(tree);
+    }
+    for ((source, mut lowering), rules) in lowered.into_iter().zip(members) {
+        for u in &mut lowering.uses {
+            u.rule = numbers.get(&u.rule).copied().unwrap_or(u32::MAX);
+        }
+        let fields = std::mem::take(&mut lowering.fields);
+        let conditions = rules.iter().map(|r| set.trees[*r as usize].expr()).collect();
+        let program = Program::new(lowering, conditions, fields.len());
+        set.streams.push(Stream { source, fields, rules, program });
+    }
+    set
+}
+
+fn read_file(file: &File<'_>, findings: &mut Vec<Finding>) -> Vec<Rule> {
+    let whole = Place::default();
+    if file.content.len() > MAX_FILE_BYTES {
+        let message = format!("the file has {} bytes, the limit is {MAX_FILE_BYTES}", file.content.len());
+        findings.push(Finding::error(whole, "file-too-large", message));
+        return Vec::new();
+    }
+    let text = match std::str::from_utf8(file.content) {
+        Ok(text) => text,
+        Err(e) => {
+            let before = String::from_utf8_lossy(&file.content[..e.valid_up_to()]).into_owned();
+            let line = before.matches('\n').count() as u32 + 1;
+            let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
+            let place = Place { line, column, length: 1 };
+            findings.push(Finding::error(place, "not-utf8", "the file is not UTF-8 text"));
+            return Vec::new();
+        }
+    };
+    let documents = yaml::documents(text, findings);
+    let mut rules = Vec::new();
+    for (number, node) in documents.iter().enumerate() {
+        rules.extend(rule::read(text, file.name, number, node, findings));
+    }
+    if rules.is_empty() && findings.is_empty() {
+        findings.push(Finding::warning(whole, "empty-file", "there is no rule in the file"));
+    }
+    rules
+}
+
+/// Refuses rules whose id an earlier one has: their alerts could not be told apart.
+fn unique(rules: Vec<Rule>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Rule> {
+    let mut first: HashMap<String, String> = HashMap::new();
+    let mut kept = Vec::with_capacity(rules.len());
+    for rule in rules {
+        if let Some(file) = first.get(&rule.meta.id) {
+            let message = format!("another rule, in '{}', has the id '{}' already", brief(file), brief(&rule.meta.id));
+            let finding =
+                Finding::error(rule.id_place, "duplicate-id", message).help("give this rule an id of its own");
+            diagnostics.push(finding.in_file(&rule.meta.file));
+            continue;
+        }
+        first.insert(rule.meta.id.clone(), rule.meta.file.clone());
+        kept.push(rule);
+    }
+    kept
+}
+
+impl Program {
+    fn new(lowering: Lowering<'_>, conditions: Vec<Expr>, columns: usize) -> Self {
+        let Lowering { atoms, uses, .. } = lowering;
+        let mut concerned: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
+        let mut always = Vec::new();
+        for (rule, condition) in (0..).zip(&conditions) {
+            match witness(condition, &atoms) {
+                Some(witness) => {
+                    for atom in witness.atoms {
+                        let rules = &mut concerned[atom as usize];
+                        if rules.last() != Some(&rule) {
+                            rules.push(rule);
+                        }
+                    }
+                }
+                None => always.push(rule),
+            }
+        }
+        let mut witnesses: Vec<Vec<u32>> = vec![Vec::new(); columns];
+        let mut indexed = vec![0_u64; atoms.len().div_ceil(64)];
+        for (number, (atom, rules)) in atoms.iter().zip(&concerned).enumerate() {
+            if !rules.is_empty() {
+                witnesses[atom.column as usize].push(number as u32);
+                indexed[number / 64] |= 1 << (number % 64);
+            }
+        }
+        let indices = witnesses.iter().map(|w| Index::new(&atoms, w)).collect();
+        let concerned = concerned.into_iter().map(Vec::into_boxed_slice).collect();
+        Self { atoms, conditions, indices, concerned, always, indexed, uses }
+    }
+}
+
+/// Why a field has no values on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbound {
+    /// Nobody has heard of it.
+    Unknown,
+    /// It exists, but nothing on this host fills it.
+    NeverHere,
+}
+
+impl RuleSet {
+    /// What to tell the authors of the rules that use `field` in `stream`, which has no values here; `note` is what the
+    /// host knows about it ("did you mean ..."). The rules stay loaded, and the field is absent in every event.
+    pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let Some(stream) = self.streams.get(stream) else { return Vec::new() };
+        let Some(column) = stream.fields.iter().position(|f| f == field) else { return Vec::new() };
+        let (code, message) = match why {
+            Unbound::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
+            Unbound::NeverHere => {
+                ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field)))
+            }
+        };
+        let uses = stream.program.uses.iter().filter(|u| u.column == column as u32);
+        let found = uses.filter_map(|u| Some((self.rules.get(u.rule as usize)?, u.place)));
+        found
+            .map(|(rule, place)| Finding::warning(place, code, message.clone()).help(note).in_file(&rule.file))
+            .collect()
+    }
+}

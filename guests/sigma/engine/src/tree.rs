@@ -1,0 +1,244 @@
+//! The detection of one rule, lowered onto the atoms of its stream: once as a [`Tree`] that can explain itself, once as
+//! the bare [`Expr`] that is evaluated.
+
+use crate::condition::Condition;
+use crate::diagnostic::{Finding, Place};
+use crate::item::{Body, Item, Selection, Wanted};
+use crate::rule::Rule;
+use crate::test::Test;
+use rustc_hash::FxHashMap;
+
+/// Nodes of one rule: conditions name a selection as often as they like, so a small file could make a huge tree.
+const MAX_NODES: usize = 100_000;
+
+/// A test on a column of a stream. Rules that ask the same share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Atom {
+    pub column: u32,
+    pub test: Test,
+    /// The other column of a field reference; otherwise the same.
+    pub other: u32,
+}
+
+/// What a node of a [`Tree`] stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Condition,
+    Selection,
+    Item,
+    /// An item on one of its field's columns, where alternates are allowed.
+    Column,
+    Value,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    pub role: Role,
+    pub label: String,
+    pub line: u32,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    All(Vec<Tree>),
+    Any(Vec<Tree>),
+    Not(Box<Tree>),
+    Atom { atom: u32, op: String, pattern: String },
+}
+
+/// A condition over atoms, without anything else.
+#[derive(Clone, Debug)]
+pub(crate) enum Expr {
+    All(Box<[Expr]>),
+    Any(Box<[Expr]>),
+    Not(Box<Expr>),
+    Atom(u32),
+}
+
+impl Tree {
+    pub fn expr(&self) -> Expr {
+        let list = |trees: &[Tree]| trees.iter().map(Tree::expr).collect::<Box<[_]>>();
+        match &self.kind {
+            Kind::All(trees) | Kind::Any(trees) if trees.len() == 1 => trees[0].expr(),
+            Kind::All(trees) => Expr::All(list(trees)),
+            Kind::Any(trees) => Expr::Any(list(trees)),
+            Kind::Not(tree) => Expr::Not(Box::new(tree.expr())),
+            Kind::Atom { atom, .. } => Expr::Atom(*atom),
+        }
+    }
+}
+
+/// Where a rule names a field, for what `bind` has to say about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Use {
+    pub column: u32,
+    pub rule: u32,
+    pub place: Place,
+}
+
+/// The atoms and columns of a stream while its rules are lowered.
+#[derive(Default)]
+pub(crate) struct Lowering<'o> {
+    pub alternates: &'o [(String, String)],
+    pub fields: Vec<String>,
+    columns: FxHashMap<String, u32>,
+    pub atoms: Vec<Atom>,
+    known: FxHashMap<Atom, u32>,
+    pub uses: Vec<Use>,
+    nodes: usize,
+    rule: u32,
+}
+
+impl<'o> Lowering<'o> {
+    pub fn new(alternates: &'o [(String, String)]) -> Self {
+        Self { alternates, ..Self::default() }
+    }
+
+    /// Lowers one rule. An error leaves atoms behind that nobody uses, which does no harm.
+    pub fn rule(&mut self, rule: &Rule, index: u32) -> Result<Tree, Finding> {
+        self.nodes = 0;
+        self.rule = index;
+        let uses = self.uses.len();
+        let lowered = self.condition(rule, &rule.condition, true).map(|tree| Tree {
+            role: Role::Condition,
+            label: rule.condition_text.clone(),
+            line: rule.condition_place.line,
+            kind: match tree.role {
+                Role::Condition => tree.kind,
+                _ => Kind::All(vec![tree]),
+            },
+        });
+        // A selection that the condition names twice is one use.
+        let mut seen = std::collections::HashSet::new();
+        let fresh: Vec<Use> = self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place))).collect();
+        match lowered {
+            Some(tree) => {
+                self.uses.extend(fresh);
+                Ok(tree)
+            }
+            None => {
+                let message = format!("the rule needs more than {MAX_NODES} comparisons");
+                Err(Finding::error(rule.condition_place, "rule-too-complex", message))
+            }
+        }
+    }
+
+    fn condition(&mut self, rule: &Rule, condition: &Condition, positive: bool) -> Option<Tree> {
+        let mut list =
+            |terms: &[Condition]| terms.iter().map(|t| self.condition(rule, t, positive)).collect::<Option<Vec<_>>>();
+        let (label, kind) = match condition {
+            Condition::All(terms) => ("and".to_owned(), Kind::All(list(terms)?)),
+            Condition::Any(terms) => ("or".to_owned(), Kind::Any(list(terms)?)),
+            Condition::Not(term) => ("not".to_owned(), Kind::Not(Box::new(self.condition(rule, term, !positive)?))),
+            Condition::Selection(i) => return self.selection(&rule.selections[*i], positive),
+            Condition::Of { text, all, members } => {
+                let trees = members.iter().map(|i| self.selection(&rule.selections[*i], positive));
+                let trees = trees.collect::<Option<Vec<_>>>()?;
+                (text.clone(), if *all { Kind::All(trees) } else { Kind::Any(trees) })
+            }
+        };
+        self.count(1)?;
+        Some(Tree { role: Role::Condition, label, line: rule.condition_place.line, kind })
+    }
+
+    fn selection(&mut self, selection: &Selection, positive: bool) -> Option<Tree> {
+        let body = self.body(&selection.body, selection.place.line, positive)?;
+        let kind = match body.role {
+            Role::Selection => body.kind,
+            _ => Kind::All(vec![body]),
+        };
+        Some(Tree { role: Role::Selection, label: selection.name.clone(), line: selection.place.line, kind })
+    }
+
+    fn body(&mut self, body: &Body, line: u32, positive: bool) -> Option<Tree> {
+        self.count(1)?;
+        let (label, kind) = match body {
+            Body::Item(item) => return self.item(item, positive),
+            Body::All(parts) => ("all of", Kind::All(self.bodies(parts, line, positive)?)),
+            Body::Any(parts) => ("one of", Kind::Any(self.bodies(parts, line, positive)?)),
+        };
+        Some(Tree { role: Role::Selection, label: label.to_owned(), line, kind })
+    }
+
+    fn bodies(&mut self, parts: &[Body], line: u32, positive: bool) -> Option<Vec<Tree>> {
+        parts.iter().map(|p| self.body(p, line, positive)).collect()
+    }
+
+    fn item(&mut self, item: &Item, positive: bool) -> Option<Tree> {
+        let positive = positive != item.negated;
+        let field = item.field.as_deref().unwrap_or(crate::KEYWORDS);
+        let main = self.column(field);
+        self.uses.push(Use { column: main, rule: self.rule, place: item.place });
+        let mut columns = vec![(field.to_owned(), main)];
+        // `Image: null` asks about the resolved image; that there was no path as executed says nothing about it.
+        let by_value = |w: &Wanted| !w.tests.iter().any(|t| matches!(t, Test::Exists | Test::Missing | Test::Null));
+        if positive && item.values.iter().all(by_value) {
+            let alternates = self.alternates;
+            for (_, other) in alternates.iter().filter(|(f, o)| f == field && o != field) {
+                columns.push((other.clone(), self.column(other)));
+            }
+        }
+        let mut trees = Vec::with_capacity(columns.len());
+        for (name, column) in columns {
+            let values = item.values.iter().map(|w| self.wanted(w, column, &item.label)).collect::<Option<Vec<_>>>()?;
+            let kind = if item.all { Kind::All(values) } else { Kind::Any(values) };
+            self.count(1)?;
+            trees.push(Tree { role: Role::Column, label: name, line: item.place.line, kind });
+        }
+        let mut kind = if trees.len() == 1 { trees.remove(0).kind } else { Kind::Any(trees) };
+        let tree = |kind| Tree { role: Role::Item, label: item.label.clone(), line: item.place.line, kind };
+        if item.negated {
+            kind = Kind::Not(Box::new(tree(kind)));
+        }
+        Some(tree(kind))
+    }
+
+    fn wanted(&mut self, wanted: &Wanted, column: u32, label: &str) -> Option<Tree> {
+        let other = match &wanted.other {
+            Some(field) => {
+                let other = self.column(field);
+                self.uses.push(Use { column: other, rule: self.rule, place: wanted.place });
+                other
+            }
+            None => column,
+        };
+        self.count(wanted.tests.len())?;
+        let line = wanted.place.line;
+        let mut atoms: Vec<Tree> = Vec::with_capacity(wanted.tests.len());
+        for test in &wanted.tests {
+            let atom = self.atom(Atom { column, test: test.clone(), other });
+            let kind = Kind::Atom { atom, op: wanted.op.clone(), pattern: wanted.pattern.clone() };
+            atoms.push(Tree { role: Role::Value, label: label.to_owned(), line, kind });
+        }
+        if atoms.len() == 1 {
+            return atoms.pop();
+        }
+        Some(Tree { role: Role::Value, label: label.to_owned(), line, kind: Kind::Any(atoms) })
+    }
+
+    fn column(&mut self, field: &str) -> u32 {
+        if let Some(column) = self.columns.get(field) {
+            return *column;
+        }
+        let column = self.fields.len() as u32;
+        self.fields.push(field.to_owned());
+        self.columns.insert(field.to_owned(), column);
+        column
+    }
+
+    fn atom(&mut self, atom: Atom) -> u32 {
+        if let Some(known) = self.known.get(&atom) {
+            return *known;
+        }
+        let index = self.atoms.len() as u32;
+        self.atoms.push(atom.clone());
+        self.known.insert(atom, index);
+        index
+    }
+
+    fn count(&mut self, nodes: usize) -> Option<()> {
+        self.nodes += nodes;
+        (self.nodes <= MAX_NODES).then_some(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Which atoms to look for.
+//!
+//! A rule can only match where one atom of its *witness set* holds. Of all such sets the cheapest is taken; only the
+//! atoms in it go into the index, and only rules with a witness in a row are evaluated there.
+
+use crate::literal::bits;
+use crate::pattern::Shape;
+use crate::test::Test;
+use crate::tree::{Atom, Expr};
+
+/// A set of atoms, one of which must hold, and what it is expected to cost per row.
+pub(crate) struct Witness {
+    pub cost: f64,
+    pub atoms: Vec<u32>,
+}
+
+/// The cheapest witness set of `expr`; None = `expr` may hold where no atom does, as `not x` does.
+pub(crate) fn witness(expr: &Expr, atoms: &[Atom]) -> Option<Witness> {
+    necessary(expr, true, atoms)
+}
+
+fn necessary(expr: &Expr, wanted: bool, atoms: &[Atom]) -> Option<Witness> {
+    match (expr, wanted) {
+        (Expr::Not(inner), _) => necessary(inner, !wanted, atoms),
+        (Expr::All(parts), true) | (Expr::Any(parts), false) => {
+            let sets = parts.iter().filter_map(|p| necessary(p, wanted, atoms));
+            sets.min_by(|a, b| a.cost.total_cmp(&b.cost))
+        }
+        (Expr::Any(parts), true) | (Expr::All(parts), false) => {
+            let mut all = Witness { cost: 0.0, atoms: Vec::new() };
+            for part in parts {
+                let set = necessary(part, wanted, atoms)?;
+                all.cost += set.cost;
+                all.atoms.extend(set.atoms);
+            }
+            Some(all)
+        }
+        (Expr::Atom(atom), true) => cost(&atoms[*atom as usize].test).map(|cost| Witness { cost, atoms: vec![*atom] }),
+        (Expr::Atom(_), false) => None,
+    }
+}
+
+/// Chance that the atom holds in a row, plus what looking for it costs; None = the index cannot find it.
+fn cost(test: &Test) -> Option<f64> {
+    // A command line offers some fifty places for a literal.
+    let anywhere = |literal: &[u8]| bits(literal) - 5.5;
+    let (bits, search) = match test {
+        Test::Text(text) => match &text.shape {
+            Shape::Any => (0.0, 0.0),
+            Shape::Equals(l) => (bits(l).max(12.0), 0.0005),
+            Shape::Suffix(l) if is_basename(l) => (bits(l), 0.0005),
+            Shape::Prefix(l) | Shape::Suffix(l) => (bits(l) - 2.0, 0.001),
+            Shape::Contains(l) => (anywhere(l.bytes()), 0.001),
+            Shape::Wildcards(w) => match w.literals().map(anywhere).reduce(f64::max) {
+                Some(bits) => (bits, 0.005),
+                None => (1.0, 0.05),
+            },
+        },
+        Test::Number(_) => (12.0, 0.0005),
+        Test::Network(_) => (4.0, 0.02),
+        Test::Compare(..) => (1.0, 0.02),
+        Test::Regex(regex) if !regex.required.is_empty() => {
+            let worst = regex.required.iter().map(|l| anywhere(l)).fold(f64::INFINITY, f64::min);
+            (worst - (regex.required.len() as f64).log2(), 0.005)
+        }
+        // A length test in disguise costs next to nothing on the many short values.
+        Test::Regex(regex) if regex.minimum >= 64 => (6.0, 0.02),
+        Test::Regex(_) => (2.0, 0.5),
+        Test::Null | Test::Missing => (2.0, 0.001),
+        Test::Exists => (0.2, 0.001),
+        Test::Same(..) => return None,
+    };
+    Some(2f64.powf(-bits.clamp(0.0, 40.0)) + search)
+}
+
+/// `/name`: found by hashing what follows the last slash, without any search.
+pub(crate) fn is_basename(literal: &[u8]) -> bool {
+    literal.len() > 1 && memchr::memrchr(b'/', literal) == Some(0)
+}

@@ -1,0 +1,197 @@
+/* A file was opened.
+ *
+ * kprobe: security_file_open, entry and return: also sees what the kernel opens itself (exec, ld.so).
+ * An open that the security modules refuse makes no record; one that the file system refuses
+ * afterwards still does.
+ * tracepoint: the file behind the descriptor that the system call or the io_uring request returned.
+ * Opens for exec are not seen. After an open the kernel strips the creation flags from f_flags, so
+ * those the call asked for are put back; whether the file was created is the kernel's own bit.
+ */
+#include "../syscall.h"
+
+struct open_body {
+	u64 inode, ctime;
+	u32 dev, flags, f_mode;
+	s32 fd;
+	u16 mode;
+	u8 created, reserved;
+	u32 reserved2;
+};
+enum open_slice { OPEN_PATHNAME, OPEN_SYSCALL_PATHNAME, OPEN_SLICES };
+struct open_record {
+	struct record_header h;
+	struct open_body b;
+};
+
+#define FMODE_WRITE 0x2
+#define FMODE_PATH 0x4000
+#define FMODE_CREATED 0x100000
+#define FMODE_NOACCOUNT 0x20000000 /* a stacked file system opening its own layer */
+#define CREATION_FLAGS 01700       /* O_CREAT O_EXCL O_NOCTTY O_TRUNC */
+#define O_TRUNC 01000
+#define O_CREAT_TRUNC_WRONLY 01101
+
+static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32 interest, struct file *f, u32 requested, s32 fd, u64 user_path)
+{
+	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
+	u32 f_mode = BPF_CORE_READ(f, f_mode);
+	if (f_mode & (FMODE_PATH | FMODE_NOACCOUNT)) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_OTHER);
+		return;
+	}
+	u32 f_flags = BPF_CORE_READ(f, f_flags) | (requested & CREATION_FLAGS);
+	if (interest & CHANGES_ONLY && !(f_mode & (FMODE_WRITE | FMODE_CREATED)) && !(f_flags & O_TRUNC)) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_CLASS);
+		return;
+	}
+	if (!slot) {
+		drop(KIND_SECURITY_FILE_OPEN, DROPPED_FAULT);
+		return;
+	}
+	if (interest & PROBE)
+		flags |= CANARY;
+	begin(slot_index, current_task(), KIND_SECURITY_FILE_OPEN, hook, flags, sizeof(struct open_body), OPEN_SLICES);
+	struct open_body *b = &((struct open_record *)slot->record)->b;
+	__builtin_memset(b, 0, sizeof(*b));
+	struct inode *inode = BPF_CORE_READ(f, f_inode);
+	b->inode = BPF_CORE_READ(inode, i_ino);
+	b->ctime = ctime_ns(inode);
+	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	b->mode = BPF_CORE_READ(inode, i_mode);
+	b->flags = f_flags;
+	b->f_mode = f_mode;
+	b->fd = fd;
+	b->created = !!(f_mode & FMODE_CREATED);
+	put_file_path(slot_index, OPEN_PATHNAME, f);
+	if (user_path)
+		put_string(slot_index, OPEN_SYSCALL_PATHNAME, user_path, USER_MEMORY | AS_GIVEN);
+	submit(slot_index, false);
+}
+
+/* Which argument is the path, and the flags the call asked for. False when the call opens nothing. */
+static __always_inline bool open_arguments(struct call *c, u64 *path, u32 *requested)
+{
+	bool n = !c->compat;
+	*path = 0;
+	*requested = 0;
+	if (c->nr == (n ? SYS_OPEN : SYS32_OPEN)) {
+		*path = c->arg[0];
+		*requested = c->arg[1];
+	} else if (c->nr == (n ? SYS_CREAT : SYS32_CREAT)) {
+		*path = c->arg[0];
+		*requested = O_CREAT_TRUNC_WRONLY;
+	} else if (c->nr == (n ? SYS_OPENAT : SYS32_OPENAT)) {
+		*path = c->arg[1];
+		*requested = c->arg[2];
+	} else if (c->nr == (n ? SYS_OPENAT2 : SYS32_OPENAT2)) {
+		u64 how = 0;
+		bpf_probe_read_user(&how, sizeof(how), (void *)c->arg[2]);
+		*path = c->arg[1];
+		*requested = how;
+	} else if (c->nr != (n ? SYS_OPEN_BY_HANDLE_AT : SYS32_OPEN_BY_HANDLE_AT)) {
+		return false;
+	}
+	return true;
+}
+
+static __always_inline bool open_is_call(u32 nr)
+{
+	return nr == SYS_OPEN || nr == SYS_CREAT || nr == SYS_OPENAT || nr == SYS_OPENAT2 || nr == SYS_OPEN_BY_HANDLE_AT ||
+	       nr == SYS32_OPEN || nr == SYS32_CREAT || nr == SYS32_OPENAT || nr == SYS32_OPEN_BY_HANDLE_AT;
+}
+
+static __always_inline bool open_sys_exit(struct call *c)
+{
+	u64 path;
+	u32 requested;
+	if (!open_arguments(c, &path, &requested))
+		return false;
+	u32 interest = admit(KIND_SECURITY_FILE_OPEN, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
+		return true;
+	if (c->ret < 0) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FAILED);
+		return true;
+	}
+	struct file *f = file_of(c->ret);
+	if (!f) { /* another thread closed it already */
+		drop(KIND_SECURITY_FILE_OPEN, DROPPED_FAULT);
+		return true;
+	}
+	open_record(SLOT_SYS_EXIT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, f, requested, c->ret, path);
+	return true;
+}
+
+#define IORING_OP_OPENAT 18
+#define IORING_OP_OPENAT2 28
+
+/* Since 6.12 the completion is an argument; where it is not, this program does not load. The request's
+ * worker shares the submitter's descriptors. */
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(security_file_open__tracepoint__io_uring_complete, void *ring, void *request, struct io_uring_cqe *cqe)
+{
+	struct io_kiocb *req = request;
+	u8 op = BPF_CORE_READ(req, opcode);
+	if (op != IORING_OP_OPENAT && op != IORING_OP_OPENAT2)
+		return 0;
+	u32 interest = admit(KIND_SECURITY_FILE_OPEN, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
+		return 0;
+	s32 fd = cqe->res;
+	struct io_open *open = request; /* the command lies at the start of the request */
+	if (fd < 0) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FAILED);
+		return 0;
+	}
+	struct file *f = BPF_CORE_READ(open, file_slot) ? 0 : file_of(fd);
+	if (!f) { /* opened into the ring's own table, or closed already */
+		drop(KIND_SECURITY_FILE_OPEN, DROPPED_FAULT);
+		return 0;
+	}
+	open_record(SLOT_IO_URING, HOOK_IO_URING_COMPLETE, IO_URING, interest, f, BPF_CORE_READ(open, how.flags), fd, 0);
+	return 0;
+}
+
+/* The file of the open that this thread is in, between entry and return. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u64);
+} OPENING SEC(".maps");
+
+SEC("kprobe/security_file_open")
+int security_file_open__kprobe(struct pt_regs *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid(), file = PT_REGS_PARM1_CORE(ctx);
+	if (bpf_map_lookup_elem(&OPENING, &id))
+		drop(KIND_SECURITY_FILE_OPEN, DROPPED_UNPAIRED);
+	bpf_map_update_elem(&OPENING, &id, &file, BPF_ANY);
+	return 0;
+}
+
+SEC("kretprobe/security_file_open")
+int security_file_open__kprobe_return(struct pt_regs *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid(), path = 0;
+	u64 *stashed = bpf_map_lookup_elem(&OPENING, &id);
+	u32 interest = admit(KIND_SECURITY_FILE_OPEN, RUNG_KPROBE, true);
+	if (interest == REFUSED)
+		goto done;
+	if (!stashed) {
+		drop(KIND_SECURITY_FILE_OPEN, DROPPED_UNPAIRED);
+		return 0;
+	}
+	if ((int)PT_REGS_RC_CORE(ctx) != 0) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FAILED);
+		goto done;
+	}
+	struct call c;
+	u32 requested;
+	running_call(&c);
+	open_arguments(&c, &path, &requested);
+	open_record(SLOT_OPEN_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, (struct file *)*stashed, 0, -1, path);
+done:
+	bpf_map_delete_elem(&OPENING, &id);
+	return 0;
+}

@@ -1,0 +1,162 @@
+/* A name of a file was removed; directories are another kind.
+ *
+ * kprobe: security_path_unlink gives the mount, security_inode_unlink the inode before it goes,
+ * vfs_unlink's return the success.
+ * tracepoint: the call succeeded; the inode is gone, and the path exists only in user memory, so it is
+ * given as the process gave it, with the directory it starts from.
+ */
+#include "../syscall.h"
+
+struct unlink_body {
+	u64 inode, ctime;
+	u32 dev;
+	u16 mode;
+	u8 inode_known, reserved;
+};
+enum unlink_slice { UNLINK_PATHNAME, UNLINK_BASE, UNLINK_SLICES };
+struct unlink_record {
+	struct record_header h;
+	struct unlink_body b;
+};
+
+#define AT_FDCWD -100
+#define AT_REMOVEDIR 0x200
+
+static __always_inline struct unlink_body *unlink_begin(u32 slot_index, u32 hook, u32 flags, u32 interest)
+{
+	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
+	if (!slot) {
+		drop(KIND_SECURITY_INODE_UNLINK, DROPPED_FAULT);
+		return 0;
+	}
+	if (interest & PROBE)
+		flags |= CANARY;
+	begin(slot_index, current_task(), KIND_SECURITY_INODE_UNLINK, hook, flags, sizeof(struct unlink_body), UNLINK_SLICES);
+	struct unlink_body *b = &((struct unlink_record *)slot->record)->b;
+	__builtin_memset(b, 0, sizeof(*b));
+	return b;
+}
+
+static __always_inline bool unlink_is_call(u32 nr)
+{
+	return nr == SYS_UNLINK || nr == SYS_UNLINKAT || nr == SYS32_UNLINK || nr == SYS32_UNLINKAT;
+}
+
+static __always_inline bool unlink_sys_exit(struct call *c)
+{
+	bool n = !c->compat;
+	s32 dirfd = AT_FDCWD;
+	u64 path = c->arg[0];
+	if (c->nr == (n ? SYS_UNLINKAT : SYS32_UNLINKAT)) {
+		if (c->arg[2] & AT_REMOVEDIR)
+			return true;
+		dirfd = c->arg[0];
+		path = c->arg[1];
+	} else if (c->nr != (n ? SYS_UNLINK : SYS32_UNLINK)) {
+		return false;
+	}
+	u32 interest = admit(KIND_SECURITY_INODE_UNLINK, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
+		return true;
+	if (c->ret < 0) {
+		filter(KIND_SECURITY_INODE_UNLINK, FILTERED_FAILED);
+		return true;
+	}
+	struct unlink_body *b = unlink_begin(SLOT_SYS_EXIT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest);
+	if (!b)
+		return true;
+	put_string(SLOT_SYS_EXIT, UNLINK_PATHNAME, path, USER_MEMORY | AS_GIVEN);
+	u8 first = '/';
+	bpf_probe_read_user(&first, 1, (void *)path);
+	if (first != '/') {
+		if (dirfd == AT_FDCWD) {
+			put_cwd(SLOT_SYS_EXIT, UNLINK_BASE, (void *)current_task());
+		} else {
+			struct file *f = file_of(dirfd);
+			if (f)
+				put_file_path(SLOT_SYS_EXIT, UNLINK_BASE, f);
+		}
+	}
+	submit(SLOT_SYS_EXIT, false);
+	return true;
+}
+
+/* The removal that this thread is in. `dentry` tells it from those that a stacked file system does
+ * underneath while it lasts: `depth` counts them. */
+struct unlinking {
+	u64 mount, dentry, inode, ctime;
+	u32 dev, mode, depth, seen;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, struct unlinking);
+} UNLINKING SEC(".maps");
+
+SEC("kprobe/security_path_unlink")
+int security_inode_unlink__kprobe__security_path_unlink(struct pt_regs *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
+	struct unlinking u = { .mount = (u64)BPF_CORE_READ(dir, mnt), .dentry = PT_REGS_PARM2_CORE(ctx) };
+	bpf_map_update_elem(&UNLINKING, &id, &u, BPF_ANY);
+	return 0;
+}
+
+SEC("kprobe/security_inode_unlink")
+int security_inode_unlink__kprobe(struct pt_regs *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid(), dentry = PT_REGS_PARM2_CORE(ctx);
+	struct unlinking *known = bpf_map_lookup_elem(&UNLINKING, &id), u = {};
+	if (known && known->seen) {
+		__sync_fetch_and_add(&known->depth, 1);
+		return 0;
+	}
+	if (known && known->dentry == dentry)
+		u.mount = known->mount;
+	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
+	u.dentry = dentry;
+	u.inode = BPF_CORE_READ(inode, i_ino);
+	u.ctime = ctime_ns(inode);
+	u.dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	u.mode = BPF_CORE_READ(inode, i_mode);
+	u.seen = 1;
+	bpf_map_update_elem(&UNLINKING, &id, &u, BPF_ANY);
+	return 0;
+}
+
+SEC("kretprobe/vfs_unlink")
+int security_inode_unlink__kprobe_return__vfs_unlink(struct pt_regs *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct unlinking *u = bpf_map_lookup_elem(&UNLINKING, &id);
+	if (u && u->depth) {
+		__sync_fetch_and_add(&u->depth, -1);
+		return 0;
+	}
+	u32 interest = admit(KIND_SECURITY_INODE_UNLINK, RUNG_KPROBE, true);
+	if (interest == REFUSED)
+		goto done;
+	if ((int)PT_REGS_RC_CORE(ctx) != 0) {
+		filter(KIND_SECURITY_INODE_UNLINK, FILTERED_FAILED);
+		goto done;
+	}
+	if (!u || !u->seen) {
+		drop(KIND_SECURITY_INODE_UNLINK, DROPPED_UNPAIRED);
+		goto done;
+	}
+	struct unlink_body *b = unlink_begin(SLOT_UNLINK_KPROBE, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest);
+	if (!b)
+		goto done;
+	b->inode = u->inode;
+	b->ctime = u->ctime;
+	b->dev = u->dev;
+	b->mode = u->mode;
+	b->inode_known = 1;
+	put_path(SLOT_UNLINK_KPROBE, UNLINK_PATHNAME, u->dentry, u->mount);
+	submit(SLOT_UNLINK_KPROBE, false);
+done:
+	bpf_map_delete_elem(&UNLINKING, &id);
+	return 0;
+}

@@ -1,0 +1,161 @@
+/* A socket is being connected.
+ *
+ * kprobe: security_socket_connect, the kernel's copy of the address; the result is not known yet.
+ * tracepoint: a TCP connect is the socket entering SYN_SENT; what never gets that far, and every other
+ * protocol, is the connect call's exit, with the address from the socket when it succeeded. Only a
+ * failed connect's address comes from user memory, and says so.
+ */
+#include "../socket.h"
+
+struct connect_body SOCKET_BODY;
+enum connect_slice { REMOTE, CONNECT_LOCAL, CONNECT_SLICES };
+struct connect_record {
+	struct record_header h;
+	struct connect_body b;
+};
+
+/* Starts a record; the caller appends addresses and submits. */
+static __always_inline struct connect_body *connect_begin(u32 slot_index, u32 hook, u32 flags, u32 interest, struct sock *sk)
+{
+	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
+	if (!slot) {
+		drop(KIND_SECURITY_SOCKET_CONNECT, DROPPED_FAULT);
+		return 0;
+	}
+	if (interest & PROBE)
+		flags |= CANARY;
+	begin(slot_index, current_task(), KIND_SECURITY_SOCKET_CONNECT, hook, flags, sizeof(struct connect_body), CONNECT_SLICES);
+	struct connect_body *b = &((struct connect_record *)slot->record)->b;
+	__builtin_memset(b, 0, sizeof(*b));
+	fill_socket(b, sk);
+	return b;
+}
+
+static __always_inline bool connect_is_call(u32 nr)
+{
+	return nr == SYS_CONNECT || nr == SYS32_CONNECT || nr == SYS32_SOCKETCALL;
+}
+
+/* Whether the call is connect; unpacks socketcall. */
+static __always_inline bool connect_arguments(struct call *c)
+{
+	if (!c->compat)
+		return c->nr == SYS_CONNECT;
+	return c->nr == SYS32_CONNECT || (c->nr == SYS32_SOCKETCALL && c->arg[0] == 3 && unpack_socketcall(c) == 3);
+}
+
+/* Sockets whose SYN_SENT was reported during the connect call their thread is in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u64);
+} CONNECTING SEC(".maps");
+
+#define TCP_SYN_SENT 2
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(security_socket_connect__tracepoint__inet_sock_set_state, const struct sock *sock, int old, int new)
+{
+	if (new != TCP_SYN_SENT)
+		return 0;
+	u32 interest = admit(KIND_SECURITY_SOCKET_CONNECT, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
+		return 0;
+	struct sock *sk = (void *)scalar(sock);
+	struct call c;
+	running_call(&c);
+	/* The first argument is the descriptor (also of sendto with MSG_FASTOPEN), if it is this socket. */
+	bool by_fd = sock_of(c.arg[0]) == sk;
+	bool by_connect = connect_arguments(&c);
+	if (by_connect)
+		by_fd = sock_of(c.arg[0]) == sk;
+	if (by_connect && by_fd) {
+		u64 id = bpf_get_current_pid_tgid(), value = (u64)sk;
+		bpf_map_update_elem(&CONNECTING, &id, &value, BPF_ANY);
+	}
+	struct connect_body *b = connect_begin(SLOT_SOCK_STATE, HOOK_INET_SOCK_SET_STATE, c.compat ? COMPAT : 0, interest, sk);
+	if (!b)
+		return 0;
+	b->fd = by_fd ? (s32)c.arg[0] : -1;
+	put_address(SLOT_SOCK_STATE, REMOTE, (u64)sk, true);
+	submit(SLOT_SOCK_STATE, false);
+	return 0;
+}
+
+static __always_inline bool connect_sys_exit(struct call *c)
+{
+	if (!connect_arguments(c))
+		return false;
+	u32 interest = admit(KIND_SECURITY_SOCKET_CONNECT, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
+		return true;
+	u64 id = bpf_get_current_pid_tgid();
+	if (bpf_map_lookup_elem(&CONNECTING, &id)) {
+		bpf_map_delete_elem(&CONNECTING, &id);
+		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_PAIRED);
+		return true;
+	}
+	struct sock *sk = sock_of(c->arg[0]);
+	if (!sk) {
+		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_OTHER);
+		return true;
+	}
+	u16 family = family_of(sk);
+	if (!family_wanted(family, interest)) {
+		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_CLASS);
+		return true;
+	}
+	bool inet = family != AF_UNIX;
+	if (inet && !c->ret && !BPF_CORE_READ(sk, __sk_common.skc_dport)) {
+		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_OTHER); /* AF_UNSPEC: a disconnect */
+		return true;
+	}
+	/* A second connect on a socket that is connecting or connected asks for the state. */
+	if (inet && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM && (c->ret == 0 || c->ret == -114 || c->ret == -106)) {
+		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_PAIRED);
+		return true;
+	}
+	struct connect_body *b = connect_begin(SLOT_SYS_EXIT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, sk);
+	if (!b)
+		return true;
+	b->fd = c->arg[0];
+	b->result = c->ret;
+	b->result_known = 1;
+	if (!c->ret) {
+		put_address(SLOT_SYS_EXIT, REMOTE, (u64)sk, true);
+		put_address(SLOT_SYS_EXIT, CONNECT_LOCAL, (u64)sk, false);
+	} else {
+		u32 length = c->arg[2] > 128 ? 128 : c->arg[2];
+		put_bytes(SLOT_SYS_EXIT, REMOTE, c->arg[1], length, USER_MEMORY);
+	}
+	submit(SLOT_SYS_EXIT, false);
+	return true;
+}
+
+SEC("kprobe/security_socket_connect")
+int security_socket_connect__kprobe(struct pt_regs *ctx)
+{
+	u32 interest = admit(KIND_SECURITY_SOCKET_CONNECT, RUNG_KPROBE, true);
+	if (interest == REFUSED)
+		return 0;
+	struct socket *socket = (void *)PT_REGS_PARM1_CORE(ctx);
+	struct sock *sk = BPF_CORE_READ(socket, sk);
+	u64 address = PT_REGS_PARM2_CORE(ctx);
+	u16 family = 0;
+	bpf_probe_read_kernel(&family, sizeof(family), (void *)address);
+	if (!family_wanted(family, interest)) {
+		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_CLASS);
+		return 0;
+	}
+	struct call c;
+	running_call(&c);
+	bool by_connect = connect_arguments(&c);
+	struct connect_body *b = connect_begin(SLOT_CONNECT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
+	if (!b)
+		return 0;
+	b->fd = by_connect && sock_of(c.arg[0]) == sk ? (s32)c.arg[0] : -1;
+	put_bytes(SLOT_CONNECT_KPROBE, REMOTE, address, PT_REGS_PARM3_CORE(ctx), 0);
+	submit(SLOT_CONNECT_KPROBE, false);
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* The kinds, and the scratch slot of each program. One line per kind, one slot per program. */
+#pragma once
+enum kind {
+	KIND_SCHED_PROCESS_EXEC = 1,
+	KIND_SCHED_PROCESS_FORK,
+	KIND_SCHED_PROCESS_EXIT,
+	KIND_SECURITY_FILE_OPEN,
+	KIND_SECURITY_SOCKET_CONNECT,
+	KIND_SECURITY_SOCKET_BIND,
+	KIND_SECURITY_INODE_UNLINK,
+	KIND_SEED,
+};
+/* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
+enum slot {
+	SLOT_EXEC, /* the big one */
+	SLOT_FORK,
+	SLOT_EXIT,
+	SLOT_SEED,
+	SLOT_SYS_EXIT,
+	SLOT_SOCK_STATE,
+	SLOT_IO_URING,
+	SLOT_OPEN_KPROBE,
+	SLOT_CONNECT_KPROBE,
+	SLOT_BIND_KPROBE,
+	SLOT_UNLINK_KPROBE,
+	SLOTS,
+};

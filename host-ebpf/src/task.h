@@ -1,0 +1,149 @@
+/* What a record says about its task. */
+#pragma once
+#include "record.h"
+
+#define PF_KTHREAD 0x00200000
+
+static __always_inline u64 current_task(void)
+{
+	return bpf_get_current_task();
+}
+
+/* Whether the running system call came through a 32-bit ABI. */
+static __always_inline bool is_compat(void)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(t, thread_info.status) & 2; /* TS_COMPAT */
+#else
+	return BPF_CORE_READ(t, thread_info.flags) & (1 << 22); /* TIF_32BIT */
+#endif
+}
+
+/* A pid's number in the namespace of nesting `level`, 0 when it has none there. */
+static __always_inline u32 pid_at_level(struct pid *pid, u32 level, struct pid_namespace **ns)
+{
+	if (BPF_CORE_READ(pid, level) < level)
+		return 0;
+	const void *numbers = (const void *)pid + bpf_core_field_offset(struct pid, numbers);
+	struct upid *n = (void *)numbers + level * bpf_core_type_size(struct upid);
+	*ns = BPF_CORE_READ(n, ns);
+	return BPF_CORE_READ(n, nr);
+}
+
+/* Starts a record of `kind` about `task`: header, empty slice table, `next` behind it. */
+#define begin(slot, task, kind, hook, flags, body, slices) begin_packed(slot, task, (kind) | (hook) << 16, flags, (body) | (slices) << 16)
+/* A BPF function has at most five arguments. */
+__noinline int begin_packed(u32 slot, u64 task, u32 kind_hook, u32 flags, u32 body_slices)
+{
+	u32 kind = kind_hook & 0xffff, hook = kind_hook >> 16, body = body_slices & 0xffff, slices = body_slices >> 16;
+	struct area a;
+	if (!area_of(slot, &a))
+		return 0;
+	struct task_struct *t = (void *)task;
+	struct record_header *h = (void *)a.record;
+	__builtin_memset(h, 0, sizeof(*h));
+	h->kind = kind;
+	h->version = VERSION;
+	h->hook = hook;
+	h->cpu = bpf_get_smp_processor_id();
+	h->time = bpf_ktime_get_boot_ns();
+
+	struct task_struct *leader = BPF_CORE_READ(t, group_leader);
+	struct task_struct *parent = BPF_CORE_READ(t, real_parent);
+	h->leader_start = BPF_CORE_READ(leader, start_boottime);
+	h->thread_start = BPF_CORE_READ(t, start_boottime);
+	struct task_struct *parent_leader = BPF_CORE_READ(parent, group_leader);
+	h->parent_start = BPF_CORE_READ(parent_leader, start_boottime);
+	h->cgroup_id = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
+	h->pid = BPF_CORE_READ(t, tgid);
+	h->tid = BPF_CORE_READ(t, pid);
+	h->ppid = BPF_CORE_READ(parent, tgid);
+
+	struct pid_namespace *ns = 0, *ns2 = 0;
+	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+	u32 level = BPF_CORE_READ(pid, level);
+	if (level > 32)
+		level = 0;
+	h->ns_tid = pid_at_level(pid, level, &ns);
+	h->pid_ns = BPF_CORE_READ(ns, ns.inum);
+	h->ns_pid = pid_at_level(BPF_CORE_READ(leader, thread_pid), level, &ns2);
+	ns2 = 0;
+	u32 ns_ppid = pid_at_level(BPF_CORE_READ(parent_leader, thread_pid), level, &ns2);
+	h->ns_ppid = ns2 == ns ? ns_ppid : 0;
+
+	const struct cred *cred = BPF_CORE_READ(t, cred);
+	h->uid = BPF_CORE_READ(cred, uid.val);
+	h->euid = BPF_CORE_READ(cred, euid.val);
+	h->gid = BPF_CORE_READ(cred, gid.val);
+	h->egid = BPF_CORE_READ(cred, egid.val);
+	h->login_uid = bpf_core_field_exists(t->loginuid) ? BPF_CORE_READ(t, loginuid.val) : ~0u;
+	h->session = bpf_core_field_exists(t->sessionid) ? BPF_CORE_READ(t, sessionid) : ~0u;
+
+	struct nsproxy *proxy = BPF_CORE_READ(t, nsproxy);
+	h->mnt_ns = BPF_CORE_READ(proxy, mnt_ns, ns.inum);
+	struct uts_namespace *uts = BPF_CORE_READ(proxy, uts_ns);
+	bpf_core_read(h->nodename, sizeof(h->nodename), &uts->name.nodename);
+	bpf_core_read(h->comm, sizeof(h->comm), &t->comm);
+
+	if (BPF_CORE_READ(t, flags) & PF_KTHREAD)
+		flags |= KERNEL_THREAD;
+	h->flags = flags;
+
+	u64 at = sizeof(*h) + (body & 255);
+	h->slice_table = at;
+	h->slice_count = slices;
+	for (u32 i = 0; i < 16; i++) {
+		if (i >= slices)
+			break;
+		opaque(at); /* or clang calls memset, which BPF does not have */
+		if (at > 1024)
+			break;
+		u32 *s = (void *)(a.record + at);
+		s[0] = s[1] = s[2] = 0;
+		at += sizeof(struct slice);
+	}
+	*a.next = at;
+	return 0;
+}
+
+/* Appends the name of the task's cgroup: of the unified hierarchy or, when the task sits in its root
+ * (hybrid hosts), of the first v1 controllers where it does not. Resolving the id later would lose
+ * short-lived containers. */
+__noinline int put_cgroup(u32 slot, u32 index, u64 task)
+{
+	struct css_set *set = BPF_CORE_READ((struct task_struct *)task, cgroups);
+	const char *name = BPF_CORE_READ(set, dfl_cgrp, kn, name);
+	for (u32 i = 0; i < 4; i++) {
+		char first = 0;
+		bpf_probe_read_kernel(&first, 1, name);
+		if (first)
+			break;
+		struct cgroup_subsys_state *css = 0;
+		bpf_core_read(&css, sizeof(css), &set->subsys[i]);
+		if (css)
+			name = BPF_CORE_READ(css, cgroup, kn, name);
+	}
+	put_string(slot, index, (u64)name, 0);
+	return 0;
+}
+
+/* Appends the name of the controlling terminal. */
+static __always_inline void put_tty(u32 slot, u32 index, struct task_struct *t)
+{
+	struct tty_struct *tty = BPF_CORE_READ(t, signal, tty);
+	if (tty)
+		put_string(slot, index, (u64)&tty->name, 0);
+}
+
+/* The open file behind a descriptor of the current task. */
+static __always_inline struct file *file_of(u32 fd)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
+	struct file **fds = BPF_CORE_READ(table, fd), *f = 0;
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&f, sizeof(f), fds + fd);
+	return f;
+}

@@ -1,0 +1,449 @@
+//! A detection becomes an alert: the native format, flat and additive only.
+//!
+//! The id is a hash over where the event comes from, what found it and which event it was: a replay, a retry and a restart
+//! make the same id, so a receiver can drop repeats.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::detection::{Analytic, Detection, Level};
+use crate::guest::{Guest, Handled};
+use crate::kind::{self, Access, Catalogue};
+use crate::ledger::Ledger;
+use crate::pipeline::Flight;
+use crate::process::{Image, Process};
+use crate::slab::{Slab, Value};
+
+/// Version of the format; fields are only ever added.
+const FORMAT: u32 = 1;
+
+/// What is said about an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    New,
+}
+
+/// The native alert, one JSON object a line.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Alert {
+    /// Version of this format; fields are only ever added.
+    pub v: u32,
+    /// Stable: the same detection of the same event always has this id.
+    pub id: String,
+    /// Alerts of one rule about one program on one host share it.
+    pub episode: String,
+    /// What happened to the episode.
+    pub activity: Activity,
+    /// Level of the rule, or the one the guest gave.
+    pub severity: Level,
+    /// Detections this alert stands for.
+    pub count: u64,
+    /// Time of the first event, RFC 3339.
+    pub first: String,
+    /// Time of the last event, RFC 3339.
+    pub last: String,
+    /// Title of the rule.
+    pub title: String,
+    /// One line for a human: what, by whom, where.
+    pub message: String,
+    /// The rule.
+    pub rule: Rule,
+    /// Where it happened.
+    pub host: Host,
+    /// Who did it.
+    pub user: User,
+    /// The process that did it.
+    pub process: Option<ProcessInfo>,
+    /// The container, as far as it is known.
+    pub container: Option<Container>,
+    /// Why the rule matched, item by item.
+    pub matched: Vec<Matched>,
+    /// Fields the guest added.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// Ids of alerts this one was made from.
+    pub related: Vec<String>,
+    /// The event in the model's shape; as read when it was replayed.
+    #[schemars(with = "serde_json::Value")]
+    pub event: Option<Box<RawValue>>,
+    /// Who made this alert.
+    pub picket: About,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Rule {
+    pub id: String,
+    pub title: String,
+    /// SHA-256 of the rule's file.
+    pub digest: String,
+    pub file: String,
+    pub level: Level,
+    pub status: Option<String>,
+    /// `live`: delivered.
+    pub mode: String,
+    pub author: Option<String>,
+    pub license: Option<String>,
+    pub tags: Vec<String>,
+    pub references: Vec<String>,
+    pub falsepositives: Vec<String>,
+    pub runbook: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Host {
+    /// Machine id.
+    pub id: String,
+    pub name: String,
+    pub ips: Vec<String>,
+    pub labels: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct User {
+    /// Real user id of the event.
+    pub id: Option<u64>,
+    /// Name of the effective user.
+    pub name: Option<String>,
+    pub effective: Option<u64>,
+    /// Name of the user who logged in.
+    pub login: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProcessInfo {
+    /// On the host.
+    pub pid: u32,
+    pub name: Option<String>,
+    /// Resolved.
+    pub exe: Option<String>,
+    /// As executed.
+    pub executed: Option<String>,
+    pub cmdline: Option<String>,
+    pub argv: Option<Vec<String>>,
+    pub cwd: Option<String>,
+    /// Not collected by this version.
+    pub sha256: Option<String>,
+    /// Start, RFC 3339.
+    pub started: Option<String>,
+    /// Nearest first.
+    pub ancestors: Vec<Ancestor>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ancestor {
+    pub pid: u32,
+    pub exe: Option<String>,
+    pub cmdline: Option<String>,
+    pub user: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Container {
+    /// Leaf name of the control group.
+    pub cgroup: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Matched {
+    pub selection: String,
+    pub field: String,
+    pub op: String,
+    pub pattern: String,
+    pub value: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct About {
+    pub version: String,
+    pub generation: u64,
+    pub guest: String,
+    /// SHA-256 of the guest's component, config and files.
+    pub guest_digest: String,
+    /// Kernel hook the event was taken at.
+    pub hook: Option<String>,
+    /// Context may be incomplete: lifecycle records had been lost.
+    pub partial: bool,
+}
+
+/// JSON Schema of the native alert.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Alert).to_value()
+}
+
+/// An alert ready for the spool: identity, level, and its one line.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub id: String,
+    pub level: Level,
+    pub line: Arc<[u8]>,
+}
+
+/// The alerts of a slab, in the order of detectors and rows; the same rule on the same event makes one.
+pub fn of_slab(flight: &Flight, said: Vec<(String, Handled)>, ledger: &Ledger) -> Vec<(Alert, Ready)> {
+    let mut alerts: Vec<(Alert, Ready)> = Vec::new();
+    let mut seen = HashSet::new();
+    for (lane, handled) in said {
+        let account = &ledger.detections;
+        account.reported.add(handled.detections.len() as u64);
+        let Some(guest) = flight.detector(&lane).map(|l| &l.guest) else { continue };
+        for detection in &handled.detections {
+            if !detection.analytic.deliver {
+                account.internal.add(1);
+                continue;
+            }
+            let alert = make(flight, guest, detection);
+            if !seen.insert(alert.id.clone()) {
+                account.duplicates.add(1);
+                continue;
+            }
+            match alert.ready() {
+                Ok(ready) => {
+                    account.alerts.add(1);
+                    alerts.push((alert, ready));
+                }
+                // Every part of an alert is text, numbers and JSON that was just written.
+                Err(e) => tracing::error!(id = %alert.id, error = %e, "an alert could not be written as JSON"),
+            }
+        }
+    }
+    alerts
+}
+
+/// Makes the alert of a detection.
+pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
+    let slab = &flight.slab;
+    let analytic = &detection.analytic;
+    let row = detection.row.map(|r| r as usize).filter(|r| *r < slab.len());
+    let process = row.and_then(|r| slab.rows[r].process.as_deref());
+    let time = kind::time_text(row.map_or(slab.watermark, |r| slab.rows[r].time));
+    let level = detection.level.unwrap_or(analytic.level);
+    let system = |name: &str| row.map(|r| system_value(slab, r, name));
+    let number = |name: &str| match system(name) {
+        Some(Value::Unsigned(v)) => Some(v),
+        _ => None,
+    };
+    let image = process.map(|p| p.image.as_ref());
+    let origin = &slab.origin;
+    Alert {
+        v: FORMAT,
+        id: identity(slab, row, guest, detection),
+        episode: digest(&[
+            origin.machine.as_bytes(),
+            guest.name.as_bytes(),
+            rule_key(analytic).as_bytes(),
+            detection.key.as_bytes(),
+            image.and_then(|i| i.exe.as_deref()).unwrap_or_default(),
+        ]),
+        activity: Activity::New,
+        severity: level,
+        count: 1,
+        first: time.clone(),
+        last: time,
+        title: analytic.title.clone(),
+        message: message(analytic, image),
+        rule: rule(analytic),
+        host: Host {
+            id: origin.machine.clone(),
+            name: match system("System.MainHostname") {
+                Some(Value::Text(t)) => lossy(t),
+                _ => origin.hostname.clone(),
+            },
+            ips: Vec::new(),
+            labels: serde_json::Map::new(),
+        },
+        user: User {
+            id: number("System.UserID"),
+            name: image.and_then(|i| i.user.as_deref()).map(lossy),
+            effective: number("System.EffectiveUserID"),
+            login: image.and_then(|i| i.login.as_deref()).map(lossy),
+        },
+        process: process.map(process_info),
+        container: image.and_then(|i| i.cgroup.as_deref()).map(|c| Container { cgroup: lossy(c) }),
+        matched: detection
+            .evidence
+            .iter()
+            .map(|e| {
+                let (field, op) = e.field.split_once('|').unwrap_or((&e.field, ""));
+                Matched {
+                    selection: e.selection.clone(),
+                    field: field.to_owned(),
+                    op: op.to_owned(),
+                    pattern: e.pattern.clone(),
+                    value: lossy(&e.value),
+                }
+            })
+            .collect(),
+        fields: detection.fields.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect(),
+        related: Vec::new(),
+        // What `render` writes is JSON; a row without an event has none.
+        event: row.and_then(|r| RawValue::from_string(kind::render(slab, r)).ok()),
+        picket: About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: flight.generation.number,
+            guest: guest.name.clone(),
+            guest_digest: guest.digest.clone(),
+            hook: match system("System.Hook") {
+                Some(Value::Text(t)) => Some(lossy(t)),
+                _ => None,
+            },
+            partial: row.is_some_and(|r| slab.rows[r].partial),
+        },
+    }
+}
+
+impl Alert {
+    /// Serialises the alert; its line never holds a raw control character.
+    pub fn ready(&self) -> Result<Ready, serde_json::Error> {
+        let line = escape_controls(serde_json::to_string(self)?);
+        Ok(Ready { id: self.id.clone(), level: self.severity, line: line.into_bytes().into() })
+    }
+}
+
+/// JSON may carry DEL and C1 controls raw; a terminal would obey them.
+fn escape_controls(line: String) -> String {
+    let control = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !line.contains(control) {
+        return line;
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        if control(c) {
+            // Inside a string: JSON has no such character outside of one.
+            out.push_str(&format!("\\u{:04x}", c as u32));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn identity(slab: &Slab, row: Option<usize>, guest: &Guest, detection: &Detection) -> String {
+    let origin = &slab.origin;
+    let mut event: Vec<Vec<u8>> = Vec::new();
+    if let Some(r) = row {
+        let kind = text_of(slab.value(r, &Access::Kind));
+        let thread = system_value(slab, r, "System.HostThreadID");
+        if kind.is_empty() || matches!(thread, Value::Absent | Value::Null) {
+            // Foreign JSON has no identity but its text and its place in the file.
+            event.push(kind::render(slab, r).into_bytes());
+            event.push(slab.rows[r].seq.to_string().into_bytes());
+        } else {
+            event.push(kind);
+            event.push(slab.rows[r].time.to_string().into_bytes());
+            event.push(text_of(thread));
+        }
+    } else {
+        event.push(slab.watermark.to_string().into_bytes());
+    }
+    let mut parts: Vec<&[u8]> = vec![
+        origin.machine.as_bytes(),
+        origin.boot.as_bytes(),
+        guest.name.as_bytes(),
+        rule_key(&detection.analytic).as_bytes(),
+        detection.key.as_bytes(),
+    ];
+    parts.extend(event.iter().map(Vec::as_slice));
+    digest(&parts)
+}
+
+fn rule_key(analytic: &Analytic) -> &str {
+    if analytic.id.is_empty() { &analytic.title } else { &analytic.id }
+}
+
+/// 128 bits of SHA-256 over length-prefixed parts, hex.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize()[..16])
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn text_of(value: Value<'_>) -> Vec<u8> {
+    match value {
+        Value::Text(t) => t.to_vec(),
+        Value::Unsigned(v) => v.to_string().into_bytes(),
+        Value::Signed(v) => v.to_string().into_bytes(),
+        _ => Vec::new(),
+    }
+}
+
+fn system_value<'s>(slab: &'s Slab, row: usize, name: &str) -> Value<'s> {
+    let access = Catalogue::default().resolve(None, name).access;
+    slab.value(row, &access)
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Longest command line in the message; the whole one is in `process`.
+const MESSAGE_COMMAND: usize = 200;
+
+fn message(analytic: &Analytic, image: Option<&Image>) -> String {
+    let Some(image) = image else { return analytic.title.clone() };
+    let what = image.cmdline.as_deref().or(image.exe.as_deref()).or(image.name.as_deref()).unwrap_or_default();
+    let what: String = lossy(what).chars().take(MESSAGE_COMMAND).collect();
+    let who = image.user.as_deref().map(lossy).unwrap_or_default();
+    match (what.is_empty(), who.is_empty()) {
+        (true, _) => analytic.title.clone(),
+        (false, true) => format!("{}: {what}", analytic.title),
+        (false, false) => format!("{}: {what} (user {who})", analytic.title),
+    }
+}
+
+fn rule(analytic: &Analytic) -> Rule {
+    let text = |key: &str| analytic.metadata.get(key).and_then(|v| v.as_str()).map(str::to_owned);
+    let list = |key: &str| match analytic.metadata.get(key) {
+        Some(serde_json::Value::Array(items)) => items.iter().filter_map(|v| v.as_str()).map(str::to_owned).collect(),
+        Some(serde_json::Value::String(one)) => vec![one.clone()],
+        _ => Vec::new(),
+    };
+    Rule {
+        id: analytic.id.clone(),
+        title: analytic.title.clone(),
+        digest: analytic.digest.clone(),
+        file: analytic.file.clone(),
+        level: analytic.level,
+        status: text("status"),
+        mode: "live".to_owned(),
+        author: text("author"),
+        license: text("license"),
+        tags: list("tags"),
+        references: list("references"),
+        falsepositives: list("falsepositives"),
+        runbook: text("runbook"),
+    }
+}
+
+fn process_info(p: &Process) -> ProcessInfo {
+    let text = |b: &Option<Arc<[u8]>>| b.as_deref().map(lossy);
+    let i = &p.image;
+    ProcessInfo {
+        pid: i.key.tgid,
+        name: text(&i.name),
+        exe: text(&i.exe),
+        executed: text(&i.executed),
+        cmdline: text(&i.cmdline),
+        argv: i.argv.as_deref().map(|a| a.iter().map(|b| lossy(b)).collect()),
+        cwd: text(&i.cwd),
+        sha256: None,
+        started: i.create_time.map(kind::time_text),
+        ancestors: p
+            .ancestors
+            .iter()
+            .map(|a| Ancestor { pid: a.key.tgid, exe: text(&a.exe), cmdline: text(&a.cmdline), user: text(&a.user) })
+            .collect(),
+    }
+}

@@ -1,0 +1,439 @@
+//! The command line as it is typed. The doc comments are the help texts, the man page and the completions.
+//!
+//! Parsing gives no meaning: what a flag does is said where it is used. Flags that stand for a setting become the highest
+//! layer of the config, through the `flags` functions.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use super::terminal::Color;
+use crate::config::{ConfigError, Effective, Flag, LogLevel, Overrides, effective};
+use crate::detection::Level;
+use crate::units::{ByteSize, Period};
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    Ok = 0,
+    /// A test failed, or `--fail-on` found its level.
+    AssertionFailed = 1,
+    /// Bad rules, config, guest or command line.
+    BadSetup = 2,
+    /// Bad events.
+    BadInput = 3,
+    /// This host cannot: kernel, capabilities, BTF.
+    HostCannot = 4,
+    Interrupted = 130,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> std::process::ExitCode {
+        std::process::ExitCode::from(code as u8)
+    }
+}
+
+/// Detects what matters on this Linux host: kernel events, sandboxed detectors, signed webhooks.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "picket", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Exit codes: 0 ok, 1 an assertion failed (test, --fail-on), 2 bad rules, config or guest, 3 bad input,
+4 this host cannot (kernel, capabilities), 130 interrupted.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Config file [default: ./picket.toml, then /etc/picket/picket.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "PICKET_CONFIG", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Say more on stderr; twice for every step
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+
+    /// Say less on stderr; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+
+    /// When to colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+impl Global {
+    /// How much to log, given what the config says.
+    pub fn log_level(&self, config: LogLevel) -> LogLevel {
+        config.louder(i32::from(self.verbose) - i32::from(self.quiet))
+    }
+
+    /// The config, with these overrides above the environment's.
+    pub fn effective(&self, sets: &[String], flags: Vec<Flag>) -> Result<Effective, ConfigError> {
+        effective(self.config.as_deref(), &Overrides { sets: sets.to_vec(), flags, ..Overrides::from_env() })
+    }
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Watch this host: collect, detect, alert
+    Run(RunArgs),
+    /// Run events from a file or stdin through the detectors
+    Replay(ReplayArgs),
+    /// Write this host's events to a file, for replay
+    Capture(CaptureArgs),
+    /// Check rules, guests and config without running them
+    Validate(ValidateArgs),
+    /// Run the tests beside rules
+    Test(TestArgs),
+    /// Show why a rule does or does not match an event
+    Explain(ExplainArgs),
+    /// Load changed rules, guests and config now
+    Reload(ReloadArgs),
+    /// Show what runs, what is loaded, what is stale, and the ledger
+    Status(StatusArgs),
+    /// List event kinds, their fields and log sources
+    Fields(FieldsArgs),
+    /// Print a JSON Schema
+    Schema(SchemaArgs),
+    /// Show or check the config
+    Config(ConfigArgs),
+    /// Print a completion script
+    Completions(CompletionsArgs),
+    /// Print the man page
+    Man(ManArgs),
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For machines: one JSON value a line
+    Json,
+}
+
+/// `--format`, of every command that prints data.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct FormatArg {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+}
+
+/// `--set`, of every command that reads the config.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Sets {
+    /// Override a setting, like dispatch.rows=256; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// What `run` and `replay` load.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Load {
+    /// Directory or file with rules, instead of the config's; may be given more than once
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    pub rules: Vec<PathBuf>,
+
+    /// Directory or file with guests, instead of the config's; may be given more than once
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    pub guests: Vec<PathBuf>,
+
+    /// Directory for state, instead of the config's
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub sets: Sets,
+}
+
+impl Load {
+    /// The settings these flags stand for.
+    pub fn flags(&self) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        list_flag(&mut flags, "--rules", "rules", &self.rules);
+        list_flag(&mut flags, "--guests", "guests", &self.guests);
+        path_flag(&mut flags, "--state-dir", "state_dir", self.state_dir.as_deref());
+        flags
+    }
+}
+
+fn list_flag(flags: &mut Vec<Flag>, name: &'static str, key: &str, paths: &[PathBuf]) {
+    if !paths.is_empty() {
+        let value = toml::Value::Array(paths.iter().map(|p| toml_path(p)).collect());
+        flags.push(Flag { name, key: key.to_owned(), value });
+    }
+}
+
+fn path_flag(flags: &mut Vec<Flag>, name: &'static str, key: &str, path: Option<&Path>) {
+    if let Some(path) = path {
+        flags.push(Flag { name, key: key.to_owned(), value: toml_path(path) });
+    }
+}
+
+/// A path that is not UTF-8 becomes one that does not exist, and fails by name where it is opened.
+fn toml_path(path: &Path) -> toml::Value {
+    toml::Value::String(path.to_string_lossy().into_owned())
+}
+
+/// `--btf`, of the commands that load the kernel side.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Btf {
+    /// BTF of the running kernel, where /sys/kernel/btf/vmlinux does not have it
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub btf: Option<PathBuf>,
+}
+
+impl Btf {
+    /// The settings this flag stands for.
+    pub fn flags(&self) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        path_flag(&mut flags, "--btf", "sensor.btf", self.btf.as_deref());
+        flags
+    }
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub load: Load,
+    #[command(flatten)]
+    pub btf: Btf,
+
+    /// Send alerts here too, besides the config's endpoints
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, conflicts_with = "no_deliver")]
+    pub endpoint: Option<String>,
+
+    /// Only print alerts: send nothing
+    #[arg(long)]
+    pub no_deliver: bool,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// The name of the endpoint that `--endpoint` adds.
+pub const COMMAND_LINE_ENDPOINT: &str = "command-line";
+
+impl RunArgs {
+    /// The settings these flags stand for.
+    pub fn flags(&self) -> Vec<Flag> {
+        let mut flags = self.load.flags();
+        flags.extend(self.btf.flags());
+        if let Some(url) = &self.endpoint {
+            let key = format!("endpoint.{COMMAND_LINE_ENDPOINT}.url");
+            flags.push(Flag { name: "--endpoint", key, value: toml::Value::String(url.clone()) });
+        }
+        flags
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// NDJSON events, one a line; - is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub load: Load,
+
+    /// Try each rule on each event, whatever its logsource: for JSON of any shape
+    #[arg(long)]
+    pub all_log_sources: bool,
+
+    /// Exit with 1 if an alert has this level or a higher one
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub fail_on: Option<Level>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+fn level() -> impl clap::builder::TypedValueParser<Value = Level> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    PossibleValuesParser::new(Level::ALL.map(Level::name)).try_map(|name| Level::parse(&name).ok_or("not a level"))
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CaptureArgs {
+    /// File to write; - is stdout
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Stop after this time, like 30s [default: when interrupted]
+    #[arg(long = "for", value_name = "D")]
+    pub duration: Option<Period>,
+
+    /// Stop at this size, like 100MiB
+    #[arg(long, value_name = "N")]
+    pub max_size: Option<ByteSize>,
+
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub btf: Btf,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct ValidateArgs {
+    /// Rules, guests and configs, or directories of them [default: what the config names]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct TestArgs {
+    /// Rules or their .test.yml files, or directories of them [default: what the config names]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+
+    /// Stay, and run the tests of a rule whenever it is saved
+    #[arg(long)]
+    pub watch: bool,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// Rule file or rule id
+    #[arg(value_name = "RULE")]
+    pub rule: String,
+
+    /// File with one event or alert as JSON; - is stdin
+    #[arg(value_name = "EVENT", value_hint = ValueHint::FilePath)]
+    pub event: PathBuf,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReloadArgs {
+    /// Wait until the new set runs or is refused; exit with 2 if it is refused
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Load a set even if it lacks most of the rules
+    #[arg(long)]
+    pub force: bool,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct FieldsArgs {
+    /// Only this event kind, like sched_process_exec
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SchemaArgs {
+    /// Of what
+    #[arg(value_name = "WHAT")]
+    pub what: Schema,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Schema {
+    /// What is sent and printed
+    Alert,
+    /// picket.toml
+    Config,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the effective settings, each with where it comes from; secrets are left out
+    Show(ConfigViewArgs),
+    /// Check the config; exit with 2 if anything is wrong
+    Check(ConfigViewArgs),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigViewArgs {
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ManArgs {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_the_highest_layer() {
+        let line = "picket run --rules /a --rules /b --state-dir /s --btf /btf --endpoint http://localhost:1/ --set state_dir=/low";
+        let cli = Cli::parse_from(line.split(' '));
+        let Command::Run(args) = &cli.command else { panic!("{:?}", cli.command) };
+        let overrides = Overrides { sets: args.load.sets.sets.clone(), flags: args.flags(), env: Vec::new() };
+        let config = crate::config::parse(None, &overrides).unwrap().config;
+        assert_eq!(config.rules, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(config.state_dir(), PathBuf::from("/s"));
+        assert_eq!(config.sensor.btf, Some(PathBuf::from("/btf")));
+        assert!(config.endpoint.contains_key(COMMAND_LINE_ENDPOINT));
+    }
+
+    #[test]
+    fn levels_and_amounts_are_checked_as_typed() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("picket replay - --fail-on high"));
+        assert!(!parses("picket replay - --fail-on terrible"));
+        assert!(parses("picket capture f --for 30s --max-size 1MiB"));
+        assert!(!parses("picket capture f --for 30"));
+        assert!(!parses("picket run --no-deliver --endpoint http://localhost/"));
+    }
+
+    #[test]
+    fn talk_follows_the_config_and_the_flags() {
+        let level = |line: &str| Cli::parse_from(line.split(' ')).global.log_level(LogLevel::Info);
+        assert_eq!(level("picket status"), LogLevel::Info);
+        assert_eq!(level("picket -vv status"), LogLevel::Trace);
+        assert_eq!(level("picket status -qqqq"), LogLevel::Error);
+    }
+}

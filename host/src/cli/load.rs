@@ -1,0 +1,75 @@
+//! What the commands that load a set share: files to inputs, and what to say about them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::config::{Config, Rung};
+use crate::detection::{Diagnostic, Gravity};
+use crate::reload::{Inputs, SourceFile};
+use crate::sensor::ebpf::EbpfOptions;
+
+use super::show;
+use super::terminal::Paint;
+
+/// Reads the rules and guests a config names.
+pub fn inputs(config: Config) -> anyhow::Result<Inputs> {
+    let mut config = config;
+    config.guests = found_guests(&config);
+    Ok(Inputs::read(Arc::new(config))?)
+}
+
+/// The guests of the config; where its default directory is not there, the ones that came with this binary.
+pub fn found_guests(config: &Config) -> Vec<PathBuf> {
+    let missing = config.guests.iter().all(|g| !g.exists());
+    if config.guests != Config::default().guests && !missing {
+        return config.guests.clone();
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("guests")));
+    let shipped = [beside, Some(PathBuf::from("/usr/lib/picket/guests"))];
+    match shipped.into_iter().flatten().find(|d| d.is_dir()) {
+        Some(dir) if missing => vec![dir],
+        _ => config.guests.clone(),
+    }
+}
+
+/// Prints diagnostics on stderr, worst first; returns whether there was an error.
+pub fn report(diagnostics: &[Diagnostic], files: &[SourceFile], paint: Paint, least: Gravity) -> bool {
+    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().filter(|d| d.gravity >= least).collect();
+    sorted.sort_by(|a, b| b.gravity.cmp(&a.gravity).then_with(|| (&a.file, a.line).cmp(&(&b.file, b.line))));
+    sorted.dedup();
+    for d in &sorted {
+        eprint!("{}", show::diagnostic(d, files, paint));
+    }
+    diagnostics.iter().any(|d| d.gravity == Gravity::Error)
+}
+
+/// Opens a file of events, `-` being stdin.
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn std::io::Read>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Box::new(file))
+}
+
+/// How the config wants the kernel side opened.
+pub fn sensor_options(config: &Config) -> EbpfOptions {
+    let s = &config.sensor;
+    EbpfOptions {
+        btf: s.btf.clone(),
+        ring_bytes: s.ring_bytes.map(crate::units::ByteSize::as_usize),
+        rung: match s.rung {
+            Rung::Auto => None,
+            Rung::Kprobe => Some(crate::sensor::ebpf::Rung::Kprobe),
+            Rung::Tracepoint => Some(crate::sensor::ebpf::Rung::Tracepoint),
+        },
+    }
+}
+
+/// Where compiled guests are kept; without it each start compiles them again.
+pub fn cache_dir(config: &Config) -> Option<PathBuf> {
+    let dir = config.state_dir().join("cache");
+    std::fs::create_dir_all(&dir).is_ok().then_some(dir)
+}

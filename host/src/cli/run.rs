@@ -1,0 +1,187 @@
+//! `picket run`: collect, detect, alert, until told to stop.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::config::{Config, ConfigError};
+use crate::control;
+use crate::daemon::{Alerts, Pipeline, Shared};
+use crate::deliver::{Deliver, DeliverOptions};
+use crate::detection::Gravity;
+use crate::guest::{Runtime, RuntimeOptions};
+use crate::host_facts;
+use crate::lane::Exits;
+use crate::live::{Ask, Attempts, Front, ReadConfig, Reloader};
+use crate::queue::WhenFull;
+use crate::reload::{Loader, Mode, chain};
+use crate::sensor::ebpf::Ebpf;
+
+use super::args::{ExitCode, Format, Global, RunArgs};
+use super::terminal::{Paint, escape_str};
+use super::{load, show};
+
+/// How long deliveries in flight may take at the end; what is not delivered stays in the spool.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let effective = global.effective(&args.load.sets.sets, args.flags())?;
+    super::log(global, &effective.config);
+    let mut read_config = config_reader(args, global);
+    let config = Arc::new(read_config()?);
+    let sensor = match Ebpf::open(load::sensor_options(&config)) {
+        Ok(sensor) => sensor,
+        Err(e) => {
+            eprintln!("error: {}", escape_str(&chain(&e)));
+            eprintln!("`picket replay FILE` needs neither root nor this kernel");
+            return Ok(ExitCode::HostCannot);
+        }
+    };
+    let state_dir = config.state_dir();
+    std::fs::create_dir_all(&state_dir).with_context(|| format!("cannot create {}", state_dir.display()))?;
+    let deliver = if args.no_deliver { None } else { Some(Arc::new(start_deliver(&config)?)) };
+    let shared = Shared::new(&config);
+    let alerts = Alerts::start(deliver.clone(), printer(args.format.format, global))?;
+    let (outcomes, inbox) = std::sync::mpsc::channel();
+    let (rejected, was_rejected) = std::sync::mpsc::channel();
+    let exits = Exits { outcomes, rejected };
+    let mut make = alerts.maker(shared.clone());
+    let passing = shared.clone();
+    let done = Box::new(move |flight: Arc<crate::pipeline::Flight>, said| {
+        passing.capture.pass(&flight);
+        make(&flight, said);
+    });
+    let pipeline =
+        Pipeline::start(sensor, &config, host_facts::origin(), shared.clone(), (exits.clone(), inbox), done)?;
+    let runtime = Arc::new(Runtime::new(&RuntimeOptions { cache_dir: load::cache_dir(&config) })?);
+    let mode = Mode { when_full: WhenFull::ShedOldest, seed: host_facts::seed(), any_json: false };
+    let attempts: Arc<Mutex<Attempts>> = Arc::default();
+    let (ask, asked) = std::sync::mpsc::channel();
+    let mut reloader = Reloader {
+        loader: Loader::new(runtime, shared.ledger.clone(), exits, mode),
+        shared: shared.clone(),
+        publish: pipeline.publish.clone(),
+        deliver: deliver.clone(),
+        read_config,
+        config: config.clone(),
+        config_file: config_file(global),
+        attempts: attempts.clone(),
+        asked,
+        rejected: was_rejected,
+    };
+    if let Err(why) = reloader.first() {
+        eprintln!("error: {}", escape_str(&why));
+        return Ok(ExitCode::BadSetup);
+    }
+    let generation = shared.live.load_full();
+    load::report(&generation.diagnostics, &[], Paint(global.color.stderr()), Gravity::Error);
+    let front = Arc::new(Front {
+        shared: shared.clone(),
+        deliver: deliver.clone(),
+        attempts,
+        ask: Mutex::new(ask.clone()),
+        started: Instant::now(),
+    });
+    let control = control::serve(&config.control_socket(), front.clone())?;
+    let http = match config.control.metrics_listen {
+        Some(address) => Some(control::HttpServer::start(address, front.clone())?),
+        None => None,
+    };
+    let reload = std::thread::Builder::new().name("reload".to_owned()).spawn(move || reloader.run())?;
+    let report = shared.report();
+    let hooks: Vec<String> = report.kinds.iter().map(|k| format!("{}={}", k.kind.name(), k.hook)).collect();
+    tracing::info!(
+        generation = generation.number,
+        rules = generation.analytics(),
+        hooks = hooks.join(" "),
+        "picket is ready"
+    );
+    drop(generation);
+    let interrupted = wait(&pipeline, &ask)?;
+    tracing::info!("stopping");
+    drop((ask, http, control));
+    drop(front);
+    // The reload thread holds lanes' exits: it ends first.
+    let _ = reload.join();
+    let collected = pipeline.finish();
+    alerts.finish();
+    if let Some(deliver) = deliver.and_then(Arc::into_inner) {
+        deliver.shutdown(GRACE);
+    }
+    let wrong = shared.ledger.imbalances();
+    if !wrong.is_empty() {
+        tracing::error!(wrong = wrong.join("; "), "the ledger does not balance");
+    }
+    collected?;
+    Ok(if interrupted { ExitCode::Interrupted } else { ExitCode::Ok })
+}
+
+/// The config as this command line makes it, again at every reload.
+fn config_reader(args: &RunArgs, global: &Global) -> ReadConfig {
+    let (args, global) = (args.clone(), global.clone());
+    Box::new(move || -> Result<Config, ConfigError> {
+        let mut config = global.effective(&args.load.sets.sets, args.flags())?.config;
+        config.guests = load::found_guests(&config);
+        Ok(config)
+    })
+}
+
+fn config_file(global: &Global) -> Option<std::path::PathBuf> {
+    let searched = || crate::config::SEARCH.iter().map(Path::new).find(|p| p.exists()).map(Path::to_path_buf);
+    global.config.clone().or_else(searched)
+}
+
+fn start_deliver(config: &Config) -> anyhow::Result<Deliver> {
+    Ok(Deliver::start(DeliverOptions {
+        state_dir: config.state_dir(),
+        endpoints: config.endpoint.clone(),
+        spool_max_bytes: config.spool.max_bytes.bytes(),
+        user_agent: concat!("picket/", env!("CARGO_PKG_VERSION")).to_owned(),
+    })?)
+}
+
+/// Prints each alert once it is durable.
+fn printer(format: Format, global: &Global) -> crate::daemon::Print {
+    let paint = Paint(global.color.stdout());
+    let mut gone = false;
+    Box::new(move |alert, ready| {
+        if gone {
+            return;
+        }
+        let mut out = std::io::stdout().lock();
+        let written = match format {
+            Format::Json => out.write_all(&ready.line).and_then(|()| out.write_all(b"\n")),
+            Format::Human => writeln!(out, "{}", show::alert_line(alert, paint)),
+        };
+        if let Err(e) = written.and_then(|()| out.flush()) {
+            gone = true;
+            tracing::warn!(error = %e, "stdout is gone; alerts are delivered, but not printed any more");
+        }
+    })
+}
+
+/// Waits for a signal or the end of collection; SIGHUP loads. Returns whether it was SIGINT.
+fn wait(pipeline: &Pipeline, ask: &std::sync::mpsc::Sender<Ask>) -> anyhow::Result<bool> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut look = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(true),
+                _ = terminate.recv() => return Ok(false),
+                _ = hangup.recv() => {
+                    // The reload thread ends only after this loop.
+                    let _ = ask.send(Ask { force: false, reply: None });
+                }
+                _ = look.tick() => if pipeline.ended() { return Ok(false) },
+            }
+        }
+    })
+}

@@ -1,0 +1,15 @@
+//! `picket schema alert|config`.
+
+use super::args::{ExitCode, Global, Schema, SchemaArgs};
+
+/// Prints a JSON Schema. The alert's is made beside the alert; the caller passes the function, so that this file needs no
+/// more of that room than a value.
+pub fn run(args: &SchemaArgs, _: &Global, alert: fn() -> serde_json::Value) -> anyhow::Result<ExitCode> {
+    let schema = match args.what {
+        Schema::Alert => alert(),
+        Schema::Config => crate::config::schema(),
+    };
+    let mut text = serde_json::to_vec_pretty(&schema)?;
+    text.push(b'\n');
+    super::print(&text)
+}

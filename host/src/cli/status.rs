@@ -1,0 +1,101 @@
+//! `picket status`: what the running Picket says about itself.
+
+use std::fmt::Write as _;
+
+use serde_json::Value as Json;
+
+use crate::control::{self, Request};
+
+use super::args::{ExitCode, Format, Global, StatusArgs};
+use super::print;
+use super::terminal::escape_str;
+
+pub fn run(args: &StatusArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let config = global.effective(&[], Vec::new())?.config;
+    let status = control::ask(&config.control_socket(), &Request::Status)?;
+    match args.format.format {
+        Format::Json => print(format!("{status}\n").as_bytes()),
+        Format::Human => print(human(&status).as_bytes()),
+    }
+}
+
+fn human(s: &Json) -> String {
+    let mut out = String::new();
+    let text = |v: &Json| escape_str(v.as_str().unwrap_or("-"));
+    let g = &s["generation"];
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "picket {} {}, up {} s", text(&s["version"]), text(&s["state"]), s["uptime_s"]);
+    let _ = writeln!(
+        out,
+        "generation {}: {} rules, digest {}, {} reloads, {} refusals, {} rollbacks",
+        g["number"],
+        g["rules"],
+        text(&g["digest"]).get(..12).unwrap_or("-"),
+        g["reloads"],
+        g["refusals"],
+        g["rollbacks"]
+    );
+    for (key, label) in [("settling", "settling"), ("refused", "last set refused")] {
+        if let Some(why) = g[key].as_str() {
+            let _ = writeln!(out, "  {label}: {}", escape_str(why));
+        }
+    }
+    for stale in g["stale"].as_array().into_iter().flatten() {
+        let live = if stale["live"].is_null() { "nothing of it is live" } else { "its last good version is live" };
+        let _ = writeln!(out, "  stale {}: {} ({live})", text(&stale["file"]), text(&stale["why"]));
+    }
+    let _ = writeln!(out, "kinds");
+    for kind in s["sensor"]["kinds"].as_array().into_iter().flatten() {
+        let name = text(&kind["kind"]);
+        let dropped: u64 = kind["dropped"].as_object().into_iter().flatten().filter_map(|(_, v)| v.as_u64()).sum();
+        let limits = kind["limits"].as_str().map(|d| format!("; {}", escape_str(d))).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  {name:<24} {:<32} run {} submitted {} dropped {dropped}{limits}",
+            text(&kind["hook"]),
+            kind["run"],
+            kind["submitted"]
+        );
+    }
+    let p = &s["sensor"]["processes"];
+    let _ = writeln!(out, "processes {} live, {} unknown, {} evicted", p["live"], p["unknown"], p["evicted"]);
+    let e = &s["ledger"]["events"];
+    let _ = writeln!(
+        out,
+        "events read {} = slabbed {} + unwanted {} + undecodable {}; {} slabs in flight",
+        e["read"], e["slabbed"], e["unwanted"], e["undecodable"], s["slabs_in_flight"]
+    );
+    for (name, a) in s["ledger"]["guests"].as_object().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "  guest {}: offered {} = handled {} + set aside {} + shed {} + in flight {}; traps {}",
+            escape_str(name),
+            a["offered"],
+            a["handled"],
+            a["set_aside"],
+            a["shed"],
+            a["in_flight"],
+            a["traps"]
+        );
+    }
+    let d = &s["ledger"]["detections"];
+    let _ = writeln!(
+        out,
+        "detections {} = alerts {} + internal {} + duplicates {}",
+        d["reported"], d["alerts"], d["internal"], d["duplicates"]
+    );
+    for ep in s["endpoints"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "  endpoint {}: accepted {} = delivered {} + pending {} + dead {} + evicted {}{}",
+            text(&ep["name"]),
+            ep["accepted"],
+            ep["delivered"],
+            ep["pending"],
+            ep["dead"],
+            ep["evicted"],
+            ep["last_error"].as_str().map(|e| format!("; last error: {}", escape_str(e))).unwrap_or_default()
+        );
+    }
+    out
+}

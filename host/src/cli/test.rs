@@ -1,0 +1,138 @@
+//! `picket test`: runs the tests beside rules; with `--watch`, whenever a file is saved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::detection::{Diagnostic, Gravity};
+use crate::offline::Offline;
+use crate::reload::Inputs;
+use crate::ruletest::{self, Report};
+use crate::watch::{Event, WatchOptions, Watcher};
+
+use super::args::{ExitCode, Format, Global, TestArgs};
+use super::terminal::{Paint, Style, escape_str};
+use super::{load, print, validate};
+
+pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let mut config = global.effective(&[], Vec::new())?.config;
+    super::log(global, &config);
+    let paths: Vec<&PathBuf> = args.paths.iter().collect();
+    if !paths.is_empty() {
+        // A rule's file is tested with the test beside it, whichever of the two is named.
+        let both: Vec<PathBuf> = args.paths.iter().flat_map(|p| beside(p)).collect();
+        validate::narrow(&mut config, &both.iter().collect::<Vec<_>>());
+    }
+    let inputs = load::inputs(config)?;
+    let code = once(args, global, &inputs)?;
+    if !args.watch {
+        return Ok(code);
+    }
+    let options = WatchOptions {
+        settle: inputs.config.reload.settle.duration(),
+        poll: inputs.config.reload.poll.duration(),
+        ..WatchOptions::default()
+    };
+    let (_watcher, events) = Watcher::start(Inputs::sets(&inputs.config).into(), options)?;
+    let mut known = digests(&inputs);
+    eprintln!("watching; save a rule or its test");
+    for event in events {
+        let snapshots = match event {
+            Event::Settled(snapshots) => snapshots,
+            Event::Settling { reason: Some(reason), .. } => {
+                eprintln!("settling: {}", escape_str(&reason.to_string()));
+                continue;
+            }
+            Event::Settling { .. } | Event::Unchanged => continue,
+        };
+        let Ok([rules, guests]) = <[_; 2]>::try_from(snapshots) else { continue };
+        let next = Inputs::new(inputs.config.clone(), rules, guests);
+        let now = digests(&next);
+        let changed: Vec<String> =
+            now.iter().filter(|(n, d)| known.get(*n) != Some(*d)).map(|(n, _)| escape_str(n)).collect();
+        if now == known {
+            continue;
+        }
+        eprintln!("changed: {}", changed.join(", "));
+        once(args, global, &next)?;
+        known = now;
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn digests(inputs: &Inputs) -> BTreeMap<String, String> {
+    inputs.rules.iter().chain(&inputs.guests).map(|f| (f.name.clone(), f.digest.clone())).collect()
+}
+
+/// A path with the file that belongs to it: the test of a rule, the rule of a test.
+fn beside(path: &PathBuf) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let other = match name.strip_suffix(".test.yml") {
+        Some(stem) => format!("{stem}.yml"),
+        None => match name.strip_suffix(".yml") {
+            Some(stem) => format!("{stem}.test.yml"),
+            None => return vec![path.clone()],
+        },
+    };
+    let other = path.with_file_name(other);
+    if other.exists() { vec![path.clone(), other] } else { vec![path.clone()] }
+}
+
+fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let offline = match Offline::load(inputs, false, load::cache_dir(&inputs.config)) {
+        Ok(offline) => offline,
+        Err(e) => {
+            eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
+            return Ok(ExitCode::BadSetup);
+        }
+    };
+    let diagnostics: Vec<Diagnostic> = offline.generation.diagnostics.clone();
+    let report = ruletest::run(offline, &inputs.rules);
+    let bad_rules = diagnostics.iter().any(|d| d.gravity == Gravity::Error);
+    match args.format.format {
+        Format::Json => {
+            let mut value = serde_json::to_value(&report)?;
+            value["diagnostics"] = serde_json::to_value(&diagnostics)?;
+            print(format!("{value}\n").as_bytes())?;
+        }
+        Format::Human => {
+            load::report(&diagnostics, &inputs.rules, Paint(global.color.stderr()), Gravity::Warning);
+            let text = human(&report, Paint(global.color.stdout()), started);
+            print(text.as_bytes())?;
+        }
+    }
+    Ok(if bad_rules {
+        ExitCode::BadSetup
+    } else if report.failed() > 0 {
+        ExitCode::AssertionFailed
+    } else {
+        ExitCode::Ok
+    })
+}
+
+fn human(report: &Report, paint: Paint, started: Instant) -> String {
+    let mut out = String::new();
+    for (file, why) in &report.broken {
+        out.push_str(&format!("{} {}: {}\n", paint.paint(Style::Red, "BROKEN"), escape_str(file), escape_str(why)));
+    }
+    for v in report.verdicts.iter().filter(|v| !v.passed) {
+        out.push_str(&format!(
+            "{} {}: {}: {}\n",
+            paint.paint(Style::Red, "FAIL"),
+            escape_str(&v.file),
+            escape_str(&v.test),
+            escape_str(v.why.as_deref().unwrap_or_default())
+        ));
+    }
+    for rule in &report.untested {
+        out.push_str(&format!("{} {}: no tests\n", paint.paint(Style::Yellow, "UNTESTED"), escape_str(rule)));
+    }
+    out.push_str(&format!(
+        "{} passed, {} failed ({:.2} s)\n",
+        report.passed(),
+        report.failed(),
+        started.elapsed().as_secs_f64()
+    ));
+    out
+}

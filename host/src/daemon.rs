@@ -1,0 +1,355 @@
+//! The running Picket: its threads, and what connects them.
+//!
+//! ```text
+//! builder   sensor -> intake -> slabs          the only thread that touches the kernel side and swaps generations
+//! <guest>-n one for each guest instance        (lane.rs)
+//! sequencer slabs in order -> alerts
+//! alerts    spool (fsync) -> stdout            a line is printed only after its alert is durable
+//! reload    files -> next generation           never touches what is live
+//! ```
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use picket_ebpf::Class;
+
+use crate::alert::{self, Ready};
+use crate::capture;
+use crate::config::{Config, FileEvent};
+use crate::deliver::{Deliver, Outgoing};
+use crate::generation::{Generation, Interest};
+use crate::guest::Handled;
+use crate::intake::Intake;
+use crate::kind::{Decoder, KINDS, KindId};
+use crate::lane::Exits;
+use crate::ledger::Ledger;
+use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
+use crate::process::{Table, TableCounters, Users};
+use crate::queue::{Gate, WhenFull};
+use crate::sensor::ebpf::{Counters, Ebpf, InterestSet, KindStatus};
+use crate::sensor::{Input, SensorError};
+use crate::slab::Origin;
+
+/// A generation on its way to the builder, and where the builder says that it is live.
+pub struct Publish {
+    pub generation: Arc<Generation>,
+    pub live: SyncSender<Vec<KindStatus>>,
+}
+
+/// Why the pipeline cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("the kernel side failed")]
+    Sensor(#[from] SensorError),
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    #[error("the builder thread panicked")]
+    Died,
+}
+
+/// What the builder last said about the kernel side; the status reads it.
+#[derive(Clone, Debug, Default)]
+pub struct SensorReport {
+    pub kinds: Vec<KindStatus>,
+    pub counters: Counters,
+    pub table: TableCounters,
+    /// Lifecycle records were lost and the table has not been seeded again yet.
+    pub suspect: bool,
+}
+
+/// What all threads share.
+pub struct Shared {
+    pub live: Arc<ArcSwap<Generation>>,
+    pub ledger: Arc<Ledger>,
+    pub sensor: Mutex<SensorReport>,
+    pub gate: Arc<Gate>,
+    pub stop: AtomicBool,
+    /// The capture a running Picket writes.
+    pub capture: capture::Slot,
+    /// A capture of its own has reached its size.
+    pub full: AtomicBool,
+}
+
+impl Shared {
+    /// For a live pipeline: nothing loaded, full queues shed.
+    pub fn new(config: &Config) -> Arc<Shared> {
+        Arc::new(Shared {
+            live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
+            ledger: Arc::default(),
+            sensor: Mutex::default(),
+            gate: Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest)),
+            stop: AtomicBool::new(false),
+            capture: capture::Slot::default(),
+            full: AtomicBool::new(false),
+        })
+    }
+
+    pub fn report(&self) -> SensorReport {
+        self.sensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The threads of the pipeline, and the way in for generations.
+pub struct Pipeline {
+    pub shared: Arc<Shared>,
+    pub exits: Exits,
+    pub publish: Sender<Publish>,
+    builder: JoinHandle<Result<(), DaemonError>>,
+    sequencer: JoinHandle<()>,
+}
+
+/// What is done with each finished slab, in order, on the sequencer thread.
+pub type Done = Box<dyn FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send>;
+
+/// What happens to an alert after it is durable.
+pub type Print = Box<dyn FnMut(&alert::Alert, &Ready) + Send>;
+
+/// How often counters are read and compared.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a poll waits for the ring: the kernel side wakes nobody for single records.
+const POLL: Duration = Duration::from_millis(5);
+
+impl Pipeline {
+    /// Seeds the process table and starts every thread; no guest is loaded yet.
+    pub fn start(
+        mut sensor: Ebpf,
+        config: &Config,
+        origin: Origin,
+        shared: Arc<Shared>,
+        channel: (Exits, Receiver<Outcome>),
+        done: Done,
+    ) -> Result<Pipeline, DaemonError> {
+        let (exits, inbox) = channel;
+        let gate = shared.gate.clone();
+        let (publish, published) = std::sync::mpsc::channel();
+        let mut table = Table::new(&origin.boot, Users::new("/etc/passwd".into()));
+        table.set_offset(offset(&sensor));
+        table.seed(&seed_records(&mut sensor)?, false);
+        let mut intake = Intake::new(Decoder::new(Arc::new(origin)), Some(table));
+        intake.offset = offset(&sensor);
+        let bounds = Bounds::of(config);
+        let mut builder =
+            Builder::new(shared.live.clone(), shared.ledger.clone(), exits.outcomes.clone(), gate.clone(), bounds);
+        builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
+        let work = Work { sensor, intake, builder, shared: shared.clone(), published };
+        let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
+        let sequencer = spawn("sequencer")
+            .spawn(move || Sequencer::run(&inbox, &gate, done))
+            .map_err(DaemonError::Thread)?;
+        Ok(Pipeline { shared, exits, publish, builder, sequencer })
+    }
+
+    /// Stops collecting, lets every slab in flight finish and every alert become durable.
+    pub fn finish(self) -> Result<(), DaemonError> {
+        let Pipeline { shared, exits, publish, builder, sequencer } = self;
+        shared.stop.store(true, Ordering::Release);
+        drop((exits, publish));
+        let collected = builder.join().unwrap_or(Err(DaemonError::Died));
+        // The last handle of the live generation: its lanes finish what they have.
+        shared.live.store(Arc::new(Generation::empty()));
+        if sequencer.join().is_err() {
+            tracing::error!("a thread of the pipeline panicked; see above");
+        }
+        collected
+    }
+
+    /// Whether the builder has ended by itself: the sensor failed.
+    pub fn ended(&self) -> bool {
+        self.builder.is_finished()
+    }
+}
+
+/// realtime - boot clock: both run since the boot, so it is not negative on a host whose clock is past 1970.
+fn offset(sensor: &Ebpf) -> u64 {
+    u64::try_from(sensor.clock_offset()).unwrap_or_default()
+}
+
+/// Lifecycle records that the process table did not get.
+fn lifecycle_lost(counters: &Counters) -> u64 {
+    let lifecycle = counters.kinds.iter().filter(|(k, _)| k.class() == Class::Lifecycle);
+    lifecycle.flat_map(|(_, c)| c.dropped.values()).sum()
+}
+
+/// What the kernel side is told for what the guests want.
+fn interest_set(interest: &[Interest], every_open: bool) -> InterestSet {
+    let mut set = InterestSet::default();
+    for (kind, wanted) in KINDS.iter().zip(interest) {
+        let Some(record) = picket_ebpf::Kind::from_id(kind.record) else { continue };
+        match wanted {
+            Interest::None => {}
+            Interest::Narrow if !every_open => set.add(record, kind.narrow),
+            Interest::Narrow | Interest::All => set.add(record, 0),
+        }
+    }
+    set
+}
+
+fn seed_records(sensor: &mut Ebpf) -> Result<Vec<Vec<u8>>, SensorError> {
+    let mut records = Vec::new();
+    sensor.seed(&mut |bytes| records.push(bytes.to_vec()))?;
+    Ok(records)
+}
+
+/// The builder thread's belongings.
+struct Work {
+    sensor: Ebpf,
+    intake: Intake,
+    builder: Builder,
+    shared: Arc<Shared>,
+    published: Receiver<Publish>,
+}
+
+impl Work {
+    fn run(mut self) -> Result<(), DaemonError> {
+        let mut reported = Instant::now();
+        loop {
+            let stopping = self.shared.stop.load(Ordering::Acquire);
+            self.read()?;
+            self.builder.tick();
+            if stopping {
+                break;
+            }
+            if reported.elapsed() >= REPORT_EVERY {
+                reported = Instant::now();
+                self.report()?;
+            }
+            match self.published.try_recv() {
+                Ok(publish) => self.publish(publish)?,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+            }
+        }
+        self.builder.close();
+        Ok(self.report()?)
+    }
+
+    /// Reads what the ring holds, in ring order.
+    fn read(&mut self) -> Result<(), SensorError> {
+        let Work { sensor, intake, builder, shared, .. } = self;
+        let generation = shared.live.load();
+        sensor.poll(POLL, &mut |bytes| {
+            let taken =
+                intake.take(&Input::Record(bytes), builder, &shared.ledger, |kind: KindId| generation.wants(kind));
+            if let Err(e) = taken {
+                tracing::warn!(error = %crate::reload::chain(&e), "a kernel record could not be decoded");
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Attach what is new, swap, detach what is gone.
+    fn publish(&mut self, publish: Publish) -> Result<(), SensorError> {
+        let next = publish.generation;
+        let both: Vec<Interest> =
+            self.shared.live.load().interest.iter().zip(&next.interest).map(|(a, b)| *a.max(b)).collect();
+        let every_open = self.builder.slab.every_open;
+        self.sensor.attach(&interest_set(&both, every_open))?;
+        self.builder.close();
+        self.shared.live.store(next.clone());
+        let kinds = self.sensor.attach(&interest_set(&next.interest, every_open))?;
+        self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
+        // The publisher may have stopped waiting.
+        let _ = publish.live.send(kinds);
+        Ok(())
+    }
+
+    fn report(&mut self) -> Result<(), SensorError> {
+        let counters = self.sensor.counters()?;
+        let offset = offset(&self.sensor);
+        self.intake.offset = offset;
+        let lost = lifecycle_lost(&counters);
+        let mut report = self.shared.report();
+        if lost > lifecycle_lost(&report.counters) {
+            // What was lost is behind us in the ring: seed anew, and mark what was read in between.
+            self.intake.suspect = true;
+            let records = seed_records(&mut self.sensor)?;
+            if let Some(table) = &mut self.intake.table {
+                table.seed(&records, true);
+            }
+            tracing::warn!(lost, "lifecycle records were lost; the process table was seeded again");
+        } else if self.intake.suspect {
+            self.intake.suspect = false;
+        }
+        if let Some(table) = &mut self.intake.table {
+            table.set_offset(offset);
+            report.table = table.counters();
+        }
+        report.counters = counters;
+        report.suspect = self.intake.suspect;
+        *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        Ok(())
+    }
+}
+
+/// The alerts thread: what the sequencer makes of slabs becomes durable, then is printed.
+pub struct Alerts {
+    made: SyncSender<Vec<(alert::Alert, Ready)>>,
+    thread: JoinHandle<()>,
+}
+
+impl Alerts {
+    pub fn start(deliver: Option<Arc<Deliver>>, print: Print) -> std::io::Result<Alerts> {
+        let (made, inbox) = std::sync::mpsc::sync_channel(256);
+        let run = move || store(&inbox, deliver.as_deref(), print);
+        let thread = std::thread::Builder::new().name("alerts".to_owned()).spawn(run)?;
+        Ok(Alerts { made, thread })
+    }
+
+    /// For the sequencer: detections of a slab become alerts, each once. It waits while the spool cannot write.
+    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Flight, Vec<(String, Handled)>) + Send + use<> {
+        let made = self.made.clone();
+        move |flight, said| {
+            let alerts = alert::of_slab(flight, said, &shared.ledger);
+            if !alerts.is_empty() {
+                // The alerts thread ends after the sequencer.
+                let _ = made.send(alerts);
+            }
+        }
+    }
+
+    /// After the sequencer has ended: everything made becomes durable and is printed.
+    pub fn finish(self) {
+        drop(self.made);
+        if self.thread.join().is_err() {
+            tracing::error!("the alerts thread panicked; see above");
+        }
+    }
+}
+
+/// Alerts that become durable together.
+const GROUP: usize = 512;
+
+/// How long an alert waits for others to become durable with it.
+const GROUP_WAIT: Duration = Duration::from_millis(5);
+
+/// How long to wait before a spool that could not write is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+fn store(made: &Receiver<Vec<(alert::Alert, Ready)>>, deliver: Option<&Deliver>, mut print: Print) {
+    while let Ok(mut group) = made.recv() {
+        let until = Instant::now() + GROUP_WAIT;
+        while group.len() < GROUP {
+            match made.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(more) => group.extend(more),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Some(deliver) = deliver {
+            let outgoing =
+                |(_, r): &(alert::Alert, Ready)| Outgoing { id: r.id.clone(), level: r.level, body: r.line.clone() };
+            // Nothing is printed before it is durable. A disk that is full stops alerts, not collection.
+            while let Err(e) = deliver.append(group.iter().map(outgoing).collect()) {
+                tracing::error!(error = %crate::reload::chain(&e), alerts = group.len(), "alerts wait for the spool");
+                std::thread::sleep(RETRY);
+            }
+        }
+        for (alert, ready) in &group {
+            print(alert, ready);
+        }
+    }
+}

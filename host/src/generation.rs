@@ -1,0 +1,95 @@
+//! A generation: one immutable loaded set, numbered, with a digest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::detection::Diagnostic;
+use crate::kind::{Catalogue, KINDS, KindId};
+use crate::lane::Lane;
+
+/// What is loaded and live together. Never changed after it is published; unchanged guests are shared between generations.
+pub struct Generation {
+    pub number: u64,
+    /// Over guests, their config and their files.
+    pub digest: String,
+    pub enrichers: Vec<Arc<Lane>>,
+    pub detectors: Vec<Arc<Lane>>,
+    pub catalogue: Catalogue,
+    /// Per kind, how much of it the guests want.
+    pub interest: Vec<Interest>,
+    /// Files whose newest version was refused: an older one (or none) is live.
+    pub stale: Vec<Stale>,
+    /// What loading said about rules and guests.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Rules that are live, by file: what the mass-change guard compares.
+    pub rules: BTreeMap<String, usize>,
+}
+
+/// How much of a kind the guests of a generation want.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interest {
+    #[default]
+    None,
+    /// Only rows of narrower log sources (for opens: those that change a file).
+    Narrow,
+    All,
+}
+
+/// A file that is not live in its newest version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stale {
+    pub file: String,
+    /// Digest of the version that is live; `None` = no version ever was good.
+    pub live: Option<String>,
+    pub refused: String,
+    pub why: String,
+}
+
+impl Generation {
+    /// Before anything is loaded.
+    pub fn empty() -> Generation {
+        Generation {
+            number: 0,
+            digest: String::new(),
+            enrichers: Vec::new(),
+            detectors: Vec::new(),
+            catalogue: Catalogue::default(),
+            interest: vec![Interest::None; KINDS.len()],
+            stale: Vec::new(),
+            diagnostics: Vec::new(),
+            rules: BTreeMap::new(),
+        }
+    }
+
+    pub fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.enrichers.iter().chain(&self.detectors)
+    }
+
+    /// Whether rows of this kind go into slabs at all.
+    pub fn wants(&self, kind: KindId) -> bool {
+        self.interest.get(kind.0 as usize).is_some_and(|i| *i != Interest::None)
+    }
+
+    /// The union of what the subscriptions of these lanes want.
+    pub fn interest_of<'l>(lanes: impl Iterator<Item = &'l Arc<Lane>>) -> Vec<Interest> {
+        let mut interest = vec![Interest::None; KINDS.len()];
+        for selection in lanes.flat_map(|l| l.guest.plan.subscriptions.iter().map(|s| &s.selection)) {
+            for kind in selection.wanted() {
+                let slot = &mut interest[kind.0 as usize];
+                if selection.takes_all(kind) {
+                    *slot = Interest::All;
+                } else if *slot == Interest::None {
+                    *slot = Interest::Narrow;
+                }
+            }
+        }
+        interest
+    }
+
+    /// Number of analytics that are live.
+    pub fn analytics(&self) -> usize {
+        self.detectors.iter().map(|l| l.guest.plan.analytics.len()).sum()
+    }
+}

@@ -1,0 +1,108 @@
+//! The intake: an input becomes a row with its process, for live records and replayed lines alike.
+
+use picket_ebpf::Record;
+use rustc_hash::FxHashMap;
+
+use crate::kind::{DecodeError, Decoder, KindId};
+use crate::ledger::Ledger;
+use crate::pipeline::Builder;
+use crate::process::Table;
+use crate::sensor::Input;
+
+/// How long a repeat is no news, nanoseconds of event time.
+const REPEAT: u64 = 60_000_000_000;
+
+/// Repeats remembered; the older half is forgotten on reaching it, which can only make a repeat news again.
+const REPEATS: usize = 32_768;
+
+/// Decoder, process table and memory of repeats: everything that spans events before they are handed out.
+pub struct Intake {
+    pub decoder: Decoder,
+    /// Only live: a replayed event carries its process.
+    pub table: Option<Table>,
+    /// realtime - boot clock, nanoseconds.
+    pub offset: u64,
+    /// Lifecycle records were lost: context may be incomplete until the table is seeded again.
+    pub suspect: bool,
+    recent: FxHashMap<u64, u64>,
+}
+
+impl Intake {
+    pub fn new(decoder: Decoder, table: Option<Table>) -> Intake {
+        Intake { decoder, table, offset: 0, suspect: false, recent: FxHashMap::default() }
+    }
+
+    /// Adds an input to the open slab. An error leaves the slab as it was; it is counted either way.
+    pub fn take(
+        &mut self,
+        input: &Input<'_>,
+        builder: &mut Builder,
+        ledger: &Ledger,
+        wanted: impl Fn(KindId) -> bool,
+    ) -> Result<(), DecodeError> {
+        ledger.events.read.add(1);
+        let taken = match input {
+            Input::Line { number, text } => self.decoder.json(*number, text, &mut builder.slab).map(|()| true),
+            Input::Record(bytes) => self.record(bytes, builder, wanted),
+        };
+        match taken {
+            Ok(true) => {
+                self.settle(builder);
+                builder.added();
+                Ok(())
+            }
+            Ok(false) => {
+                ledger.events.unwanted.add(1);
+                Ok(())
+            }
+            Err(e) => {
+                ledger.events.undecodable.add(1);
+                Err(e)
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        bytes: &[u8],
+        builder: &mut Builder,
+        wanted: impl Fn(KindId) -> bool,
+    ) -> Result<bool, DecodeError> {
+        let record = Record::parse(bytes).map_err(DecodeError::Malformed)?;
+        // The table sees every record, whether a guest wants it or not.
+        let process = self.table.as_mut().map(|t| t.apply(&record));
+        let known = KindId::by_record(record.kind().id());
+        if !known.is_some_and(wanted) {
+            return Ok(false);
+        }
+        self.decoder.record(&record, self.offset, process, self.suspect, &mut builder.slab)?;
+        Ok(true)
+    }
+
+    /// Marks repeats and moves the watermark.
+    fn settle(&mut self, builder: &mut Builder) {
+        let slab = &mut builder.slab;
+        let Some(last) = slab.rows.len().checked_sub(1) else { return };
+        let (time, kind) = (slab.rows[last].time, slab.rows[last].kind);
+        slab.watermark = slab.watermark.max(time.saturating_sub(WATERMARK_SLACK));
+        let key = kind.spec().and_then(|k| k.repeat_key).and_then(|f| f(slab, last));
+        let Some(key) = key else { return };
+        if let Some(before) = self.recent.get(&key)
+            && time.saturating_sub(*before) < REPEAT
+        {
+            slab.rows[last].repeat = true;
+            return;
+        }
+        if self.recent.len() >= REPEATS {
+            let mut times: Vec<u64> = self.recent.values().copied().collect();
+            let middle = times.len() / 2;
+            let (_, median, _) = times.select_nth_unstable(middle);
+            let median = *median;
+            self.recent.retain(|_, t| *t > median);
+        }
+        self.recent.insert(key, time);
+    }
+}
+
+/// Records of different CPUs may step back in time by this much against ring order, nanoseconds.
+const WATERMARK_SLACK: u64 = 10_000_000;

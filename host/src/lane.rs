@@ -1,0 +1,217 @@
+//! A lane: one loaded guest with its queue, and a thread for each of its instances.
+//!
+//! A lane outlives the generation that made it for as long as a slab in flight or a later generation holds it; dropping the
+//! last handle closes the queue, the threads finish what is in it and end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::detection::Diagnostic;
+use crate::guest::{Guest, Handled, Instance, World};
+use crate::ledger::GuestAccount;
+use crate::pipeline::{Flight, Outcome};
+use crate::queue::Queue;
+
+/// What a lane's thread works on.
+pub enum Job {
+    Slab(Arc<Flight>),
+    /// A slab that the lane's successor trapped on: answer for it.
+    Ask(Arc<Flight>, SyncSender<Handled>),
+}
+
+/// One loaded guest at work.
+pub struct Lane {
+    pub guest: Arc<Guest>,
+    /// Digest over everything that decides what the guest does: equal inputs, same lane.
+    pub inputs: String,
+    /// What loading it said.
+    pub diagnostics: Vec<Diagnostic>,
+    pub account: Arc<GuestAccount>,
+    queue: Arc<Queue<Job>>,
+    /// The version before this one, kept until this one has handled a slab.
+    predecessor: Arc<Mutex<Option<Arc<Lane>>>>,
+    /// Highest slab handled plus one; what `reload --wait` and tests look at.
+    handled: Arc<AtomicU64>,
+}
+
+/// What a lane starts with.
+pub struct Start {
+    pub guest: Arc<Guest>,
+    pub inputs: String,
+    pub diagnostics: Vec<Diagnostic>,
+    pub queue: Queue<Job>,
+    pub predecessor: Option<Arc<Lane>>,
+}
+
+/// A new version trapped on rows that the version before handled: it has to go back.
+#[derive(Debug)]
+pub struct Rejected {
+    pub guest: String,
+    pub inputs: String,
+    pub why: String,
+}
+
+/// Where the threads of a lane report.
+#[derive(Clone)]
+pub struct Exits {
+    pub outcomes: Sender<Outcome>,
+    pub rejected: Sender<Rejected>,
+}
+
+impl Lane {
+    /// Starts a thread for each instance of the guest.
+    pub fn start(start: Start, account: Arc<GuestAccount>, exits: &Exits) -> std::io::Result<Arc<Lane>> {
+        let lane = Lane {
+            guest: start.guest,
+            inputs: start.inputs,
+            diagnostics: start.diagnostics,
+            queue: Arc::new(start.queue),
+            predecessor: Arc::new(Mutex::new(start.predecessor)),
+            handled: Arc::default(),
+            account,
+        };
+        for (i, instance) in lane.guest.instances().into_iter().enumerate() {
+            let worker = Worker {
+                name: lane.guest.name.clone(),
+                inputs: lane.inputs.clone(),
+                queue: lane.queue.clone(),
+                account: lane.account.clone(),
+                predecessor: lane.predecessor.clone(),
+                handled: lane.handled.clone(),
+                exits: exits.clone(),
+                instance,
+            };
+            let work = match lane.guest.world {
+                World::Enricher => Worker::enrich,
+                _ => Worker::detect,
+            };
+            std::thread::Builder::new().name(format!("{}-{i}", lane.guest.name)).spawn(move || work(worker))?;
+        }
+        Ok(Arc::new(lane))
+    }
+
+    /// Hands a slab over; returns the slab that had to go for it, if any.
+    pub fn offer(&self, flight: Arc<Flight>) -> Option<Arc<Flight>> {
+        self.account.offered.add(flight.slab.len() as u64);
+        match self.queue.push(Job::Slab(flight))? {
+            Job::Slab(shed) => {
+                self.account.shed.add(shed.slab.len() as u64);
+                Some(shed)
+            }
+            // Its asker sees the channel closed and handles the slab itself.
+            Job::Ask(..) => None,
+        }
+    }
+
+    /// Rows that never reached the queue.
+    pub fn shed(&self, rows: usize) {
+        self.account.offered.add(rows as u64);
+        self.account.shed.add(rows as u64);
+    }
+
+    /// A consumer waits for work.
+    pub fn idle(&self) -> bool {
+        self.queue.idle()
+    }
+
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The version before this one, while it is kept.
+    pub fn predecessor(&self) -> Option<Arc<Lane>> {
+        self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Acquire)
+    }
+
+    fn ask(&self, flight: &Arc<Flight>) -> Option<Handled> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        // A shed slab of the predecessor's queue cannot be: nothing but questions reaches it any more.
+        let _ = self.queue.push(Job::Ask(flight.clone(), reply));
+        answer.recv().ok()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// A thread's share of a lane. It holds no handle of the lane itself, so that dropping the lane ends it.
+struct Worker {
+    name: String,
+    inputs: String,
+    queue: Arc<Queue<Job>>,
+    account: Arc<GuestAccount>,
+    predecessor: Arc<Mutex<Option<Arc<Lane>>>>,
+    handled: Arc<AtomicU64>,
+    exits: Exits,
+    instance: Instance,
+}
+
+impl Worker {
+    fn detect(mut self) {
+        while let Some(job) = self.queue.pop() {
+            match job {
+                Job::Ask(flight, reply) => {
+                    let _ = reply.send(self.instance.on_events(&flight.slab));
+                }
+                Job::Slab(flight) => {
+                    let handled = self.handle(&flight);
+                    self.settle(&flight, handled.set_aside.len(), handled.trapped.as_deref());
+                    self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
+                    // The sequencer only ends after every lane has.
+                    let _ = self.exits.outcomes.send(Outcome { flight, lane: self.name.clone(), handled: Some(handled) });
+                }
+            }
+        }
+    }
+
+    /// On probation, a slab that this version traps on is answered by the version before.
+    fn handle(&mut self, flight: &Arc<Flight>) -> Handled {
+        let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(old) = predecessor else { return self.instance.on_events(&flight.slab) };
+        match self.instance.on_events_probation(&flight.slab) {
+            Ok(handled) => {
+                if handled.offered > 0 {
+                    self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
+                }
+                handled
+            }
+            Err(why) => match old.ask(flight) {
+                Some(answer) if answer.trapped.is_none() => {
+                    let rejected = Rejected { guest: self.name.clone(), inputs: self.inputs.clone(), why };
+                    let _ = self.exits.rejected.send(rejected);
+                    answer
+                }
+                // The rows are at fault, not the version.
+                _ => self.instance.on_events(&flight.slab),
+            },
+        }
+    }
+
+    fn enrich(mut self) {
+        while let Some(job) = self.queue.pop() {
+            let Job::Slab(flight) = job else { continue };
+            let done = self.instance.enrich(&flight.slab);
+            self.settle(&flight, 0, done.trapped.as_deref());
+            self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
+            flight.enriched(&self.name, done.columns, &self.exits.outcomes);
+        }
+    }
+
+    fn settle(&self, flight: &Flight, set_aside: usize, trapped: Option<&str>) {
+        self.account.calls.add(1);
+        self.account.set_aside.add(set_aside as u64);
+        self.account.handled.add((flight.slab.len() - set_aside) as u64);
+        if let Some(why) = trapped {
+            self.account.traps.add(1);
+            tracing::warn!(guest = %self.name, %why, set_aside, "guest trapped");
+        }
+    }
+}

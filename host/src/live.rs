@@ -1,0 +1,446 @@
+//! Keeps the live generation in step with the files: the reload thread, and what the control socket answers.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use crate::capture::{Capture, Limits};
+use crate::config::{Config, ConfigError};
+use crate::control;
+use crate::daemon::{Publish, SensorReport, Shared};
+use crate::deliver::{Deliver, write_metrics};
+use crate::detection::Gravity;
+use crate::generation::Generation;
+use crate::lane::Rejected;
+use crate::reload::{Inputs, Loader, chain};
+use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
+
+/// How the config is made again: file, environment and flags as at the start.
+pub type ReadConfig = Box<dyn FnMut() -> Result<Config, ConfigError> + Send>;
+
+/// A wish to load now.
+pub struct Ask {
+    pub force: bool,
+    pub reply: Option<SyncSender<Json>>,
+}
+
+/// What the last attempt came to; in `status`.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    pub settling: Option<String>,
+    pub refused: Option<String>,
+    pub reloads: u64,
+    pub refusals: u64,
+    pub rollbacks: u64,
+}
+
+/// The reload thread.
+pub struct Reloader {
+    pub loader: Loader,
+    pub shared: Arc<Shared>,
+    pub publish: Sender<Publish>,
+    pub deliver: Option<Arc<Deliver>>,
+    pub read_config: ReadConfig,
+    pub config: Arc<Config>,
+    /// The config file, watched too.
+    pub config_file: Option<std::path::PathBuf>,
+    pub attempts: Arc<Mutex<Attempts>>,
+    pub asked: Receiver<Ask>,
+    pub rejected: Receiver<Rejected>,
+}
+
+/// How often the thread looks at what was asked.
+const TURN: Duration = Duration::from_millis(50);
+
+/// How long a new generation may take to be attached and published.
+const PUBLISH: Duration = Duration::from_secs(60);
+
+/// Files watched now, and what they held when they were last quiet.
+struct Watched {
+    watcher: Watcher,
+    events: Receiver<Event>,
+    sets: Vec<FileSet>,
+    last: Option<Vec<Snapshot>>,
+}
+
+impl Reloader {
+    /// The first set: what is bad is skipped and named. Returns the report, or why there is nothing to run.
+    pub fn first(&mut self) -> Result<Json, String> {
+        let inputs = Inputs::read(self.config.clone()).map_err(|e| chain(&e))?;
+        self.build(&inputs, true)
+    }
+
+    /// Runs until whoever asks is gone.
+    pub fn run(mut self) {
+        let mut watched = match self.watch() {
+            Ok(watched) => watched,
+            Err(e) => {
+                tracing::error!(error = %e, "files are not watched: reload by hand is not possible either");
+                return;
+            }
+        };
+        let mut waiting: Vec<Ask> = Vec::new();
+        loop {
+            match self.asked.recv_timeout(TURN) {
+                Ok(ask) => {
+                    waiting.push(ask);
+                    watched.watcher.kick();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(rejected) = self.rejected.try_recv() {
+                self.roll_back(&rejected);
+            }
+            while let Ok(event) = watched.events.try_recv() {
+                let report = match event {
+                    Event::Settling { reason, .. } => {
+                        let why = reason.map_or_else(|| "files keep changing".to_owned(), |r| r.to_string());
+                        tracing::info!(%why, "settling; the live set stays");
+                        self.note(|a| a.settling = Some(why));
+                        continue;
+                    }
+                    Event::Unchanged if waiting.is_empty() => {
+                        self.note(|a| a.settling = None);
+                        continue;
+                    }
+                    Event::Unchanged => watched.last.clone(),
+                    Event::Settled(snapshots) => Some(snapshots),
+                };
+                self.note(|a| a.settling = None);
+                let force = waiting.iter().any(|a| a.force);
+                let report = match report {
+                    Some(snapshots) => {
+                        watched.last = Some(snapshots.clone());
+                        self.load(snapshots, force)
+                    }
+                    None => self.reread(force),
+                };
+                for ask in waiting.drain(..).filter_map(|a| a.reply) {
+                    // Whoever asked may have gone.
+                    let _ = ask.try_send(report.clone());
+                }
+                if self.sets() != watched.sets {
+                    match self.watch() {
+                        Ok(next) => watched = next,
+                        Err(e) => tracing::error!(error = %e, "the new directories are not watched"),
+                    }
+                }
+            }
+        }
+    }
+
+    fn sets(&self) -> Vec<FileSet> {
+        let mut sets = Vec::from(Inputs::sets(&self.config));
+        sets.push(FileSet::files(self.config_file.iter().cloned().collect()));
+        sets
+    }
+
+    fn watch(&self) -> std::io::Result<Watched> {
+        let r = &self.config.reload;
+        let sets = self.sets();
+        let options = WatchOptions {
+            watch: r.watch,
+            settle: r.settle.duration(),
+            poll: r.poll.duration(),
+            known: Vec::new(),
+        };
+        let (watcher, events) = Watcher::start(sets.clone(), options)?;
+        Ok(Watched { watcher, events, sets, last: None })
+    }
+
+    fn note(&self, f: impl FnOnce(&mut Attempts)) {
+        f(&mut self.attempts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn load(&mut self, snapshots: Vec<Snapshot>, force: bool) -> Json {
+        let outcome = self.read_config_again().and_then(|changed| {
+            if changed {
+                // The snapshots may be of other directories.
+                return Inputs::read(self.config.clone()).map_err(|e| chain(&e));
+            }
+            let mut snapshots = snapshots.into_iter();
+            let mut next = || snapshots.next().unwrap_or_default();
+            let (rules, guests) = (next(), next());
+            Ok(Inputs::new(self.config.clone(), rules, guests))
+        });
+        let outcome = outcome.and_then(|inputs| self.build(&inputs, force));
+        self.report(outcome)
+    }
+
+    fn reread(&mut self, force: bool) -> Json {
+        let outcome = self.read_config_again().and_then(|_| Inputs::read(self.config.clone()).map_err(|e| chain(&e)));
+        let outcome = outcome.and_then(|inputs| self.build(&inputs, force));
+        self.report(outcome)
+    }
+
+    /// Whether the config changed. A bad one keeps the last good one.
+    fn read_config_again(&mut self) -> Result<bool, String> {
+        let config = (self.read_config)().map_err(|e| format!("{e}; the config that runs stays"))?;
+        if config == *self.config {
+            return Ok(false);
+        }
+        if let Some(deliver) = &self.deliver {
+            deliver.reconfigure(&config.endpoint).map_err(|e| chain(&e))?;
+        }
+        self.config = Arc::new(config);
+        Ok(true)
+    }
+
+    fn report(&self, outcome: Result<Json, String>) -> Json {
+        match outcome {
+            Ok(report) => report,
+            Err(why) => {
+                let live = self.shared.live.load().number;
+                tracing::error!(%why, live, "the new set was refused; the live one stays");
+                self.note(|a| {
+                    a.refusals += 1;
+                    a.refused = Some(why.clone());
+                });
+                json!({ "outcome": "refused", "generation": live, "why": why })
+            }
+        }
+    }
+
+    fn build(&mut self, inputs: &Inputs, force: bool) -> Result<Json, String> {
+        let started = Instant::now();
+        let live = self.shared.live.load_full();
+        let next = self.loader.build(inputs, &live, force).map_err(|e| chain(&e))?;
+        let same = next.digest == live.digest && next.stale == live.stale && live.number > 0;
+        if !same {
+            self.publish(next)?;
+        }
+        let now = self.shared.live.load_full();
+        self.note(|a| {
+            a.refused = None;
+            a.reloads += u64::from(!same);
+        });
+        if !same {
+            announce(&now, started);
+        }
+        Ok(json!({
+            "outcome": if same { "unchanged" } else { "live" },
+            "generation": now.number,
+            "rules": now.analytics(),
+            "stale": now.stale,
+        }))
+    }
+
+    fn publish(&self, next: Generation) -> Result<(), String> {
+        let (live, attached) = std::sync::mpsc::sync_channel(1);
+        let publish = Publish { generation: Arc::new(next), live };
+        self.publish.send(publish).map_err(|_| "collection has stopped".to_owned())?;
+        let kinds = attached.recv_timeout(PUBLISH).map_err(|_| "the kernel side did not answer".to_owned())?;
+        for kind in kinds.iter().filter(|k| k.rung.is_none()) {
+            tracing::warn!(kind = kind.kind.name(), why = kind.degraded.as_deref(), "kind is not collected");
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, rejected: &Rejected) {
+        let live = self.shared.live.load_full();
+        // Several slabs may have told the same; the first was enough.
+        let Some(next) = self.loader.roll_back(&live, rejected) else { return };
+        tracing::error!(
+            guest = %rejected.guest,
+            why = %rejected.why,
+            "rolled back: the new version trapped on rows that the version before handled"
+        );
+        match self.publish(next) {
+            Ok(()) => self.note(|a| a.rollbacks += 1),
+            Err(why) => tracing::error!(%why, "the rollback could not be published"),
+        }
+    }
+}
+
+fn announce(now: &Generation, started: Instant) {
+    for stale in &now.stale {
+        tracing::error!(
+            file = %stale.file,
+            why = %stale.why,
+            live = stale.live.as_deref().map_or("nothing", |_| "its last good version"),
+            "file refused"
+        );
+    }
+    let warnings = now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
+    let guests: Vec<&str> = now.lanes().map(|l| l.guest.name.as_str()).collect();
+    tracing::info!(
+        generation = now.number,
+        rules = now.analytics(),
+        guests = guests.join(","),
+        stale = now.stale.len(),
+        warnings,
+        ms = started.elapsed().as_millis() as u64,
+        "set is live"
+    );
+}
+
+/// What the control socket and the metrics page say.
+pub struct Front {
+    pub shared: Arc<Shared>,
+    pub deliver: Option<Arc<Deliver>>,
+    pub attempts: Arc<Mutex<Attempts>>,
+    pub ask: Mutex<Sender<Ask>>,
+    pub started: Instant,
+}
+
+impl control::Daemon for Front {
+    fn status(&self) -> Json {
+        let g = self.shared.live.load_full();
+        let sensor = self.shared.report();
+        let a = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lanes: Vec<Json> = g
+            .lanes()
+            .map(|l| {
+                json!({
+                    "name": l.guest.name,
+                    "digest": l.guest.digest,
+                    "analytics": l.guest.plan.analytics.len(),
+                    "queued_slabs": l.queued(),
+                    "on_probation": l.predecessor().is_some(),
+                })
+            })
+            .collect();
+        let degraded = !g.stale.is_empty() || a.refused.is_some() || sensor.kinds.iter().any(|k| k.rung.is_none());
+        json!({
+            "state": if degraded { "degraded" } else { "ok" },
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "generation": {
+                "number": g.number, "digest": g.digest, "rules": g.analytics(), "guests": lanes, "stale": g.stale,
+                "settling": a.settling, "refused": a.refused,
+                "reloads": a.reloads, "refusals": a.refusals, "rollbacks": a.rollbacks,
+                "diagnostics": g.diagnostics,
+            },
+            "sensor": {
+                "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
+                 "processes": sensor.table, "suspect": sensor.suspect,
+            },
+            "ledger": self.shared.ledger.to_json(),
+            "slabs_in_flight": self.shared.gate.inside(),
+            "endpoints": self.deliver.as_ref().map(|d| d.status()),
+            "spool": self.deliver.as_ref().map(|d| d.spool_status()),
+        })
+    }
+
+    fn reload(&self, force: bool, wait: bool) -> Json {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let ask = Ask { force, reply: wait.then_some(reply) };
+        if self.ask.lock().unwrap_or_else(PoisonError::into_inner).send(ask).is_err() {
+            return json!({ "outcome": "refused", "why": "picket is stopping" });
+        }
+        if !wait {
+            return json!({ "outcome": "asked" });
+        }
+        answer.recv().unwrap_or_else(|_| json!({ "outcome": "refused", "why": "picket is stopping" }))
+    }
+
+    fn capture(&self, path: &Path, limits: Limits) -> Json {
+        let created = Capture::create(path, limits).map_err(|e| format!("cannot create {}: {e}", path.display()));
+        match created.and_then(|c| self.shared.capture.start(c).map_err(str::to_owned)) {
+            Ok(()) => json!({}),
+            Err(why) => json!({ "error": why }),
+        }
+    }
+
+    fn capturing(&self) -> bool {
+        self.shared.capture.running()
+    }
+
+    fn capture_end(&self) -> Json {
+        let (events, bytes) = self.shared.capture.stop().unwrap_or_default();
+        json!({ "events": events, "bytes": bytes })
+    }
+
+    fn metrics(&self, out: &mut String) {
+        let mut text = control::text::Text::new(out);
+        let g = self.shared.live.load_full();
+        text.gauge("picket_generation", "number of the live generation");
+        text.sample("picket_generation", &[], g.number as f64);
+        text.gauge("picket_stale_files", "files whose newest version was refused: see picket status");
+        text.sample("picket_stale_files", &[], g.stale.len() as f64);
+        let e = &self.shared.ledger.events;
+        text.counter("picket_events_total", "events read, by what became of them");
+        for (what, count) in
+            [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)]
+        {
+            text.sample("picket_events_total", &[("outcome", what)], count.get() as f64);
+        }
+        text.counter("picket_guest_rows_total", "rows by guest; shed rows: raise dispatch.queue or guest replicas");
+        for (name, a) in self.shared.ledger.guests() {
+            for (what, count) in
+                [("offered", &a.offered), ("handled", &a.handled), ("set_aside", &a.set_aside), ("shed", &a.shed)]
+            {
+                text.sample("picket_guest_rows_total", &[("guest", &name), ("outcome", what)], count.get() as f64);
+            }
+        }
+        text.counter("picket_guest_traps_total", "calls of a guest that trapped");
+        for (name, a) in self.shared.ledger.guests() {
+            text.sample("picket_guest_traps_total", &[("guest", &name)], a.traps.get() as f64);
+        }
+        let d = &self.shared.ledger.detections;
+        text.counter("picket_detections_total", "detections by what became of them");
+        for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {
+            text.sample("picket_detections_total", &[("outcome", what)], count.get() as f64);
+        }
+        kernel_metrics(&self.shared.report(), &mut text);
+        if let Some(deliver) = &self.deliver {
+            write_metrics(&deliver.status(), &deliver.spool_status(), &mut text);
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.shared.live.load().number {
+            0 => Err("no set is loaded yet".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The kinds with their hooks and counts.
+fn kinds_json(sensor: &SensorReport) -> Vec<Json> {
+    sensor
+        .kinds
+        .iter()
+        .map(|k| {
+            let counts = sensor.counters.kinds.get(&k.kind).cloned().unwrap_or_default();
+            json!({
+                "kind": k.kind.name(),
+                "rung": k.rung.map(picket_ebpf::Rung::name),
+                "hook": k.hook,
+                "limits": k.degraded,
+                "run": counts.run,
+                "submitted": counts.submitted,
+                "filtered": counts.filtered,
+                "dropped": counts.dropped,
+                "canaries": counts.canary,
+            })
+        })
+        .collect()
+}
+
+fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
+    text.counter("picket_kernel_records_total", "records the kernel side submitted");
+    for (kind, c) in &sensor.counters.kinds {
+        text.sample("picket_kernel_records_total", &[("kind", kind.name())], c.submitted as f64);
+    }
+    text.counter("picket_kernel_filtered_total", "operations left out on purpose");
+    for (kind, c) in &sensor.counters.kinds {
+        for (why, count) in &c.filtered {
+            text.sample("picket_kernel_filtered_total", &[("kind", kind.name()), ("reason", why)], *count as f64);
+        }
+    }
+    text.counter("picket_kernel_dropped_total", "records lost in the kernel; headroom and full: raise sensor.ring_bytes");
+    for (kind, c) in &sensor.counters.kinds {
+        for (why, count) in &c.dropped {
+            text.sample("picket_kernel_dropped_total", &[("kind", kind.name()), ("reason", why)], *count as f64);
+        }
+    }
+    text.counter("picket_kernel_missed_total", "runs of a program that the kernel skipped");
+    for (program, count) in &sensor.counters.missed {
+        text.sample("picket_kernel_missed_total", &[("program", program)], *count as f64);
+    }
+}

@@ -1,0 +1,112 @@
+//! A loaded set at work on given events: replay, test, validate and explain. The same loader, intake and pipeline as live;
+//! the only differences are that a full queue waits instead of shedding, and that guests get a fixed seed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, FileEvent};
+use crate::generation::Generation;
+use crate::guest::{GuestError, Handled, Runtime, RuntimeOptions};
+use crate::intake::Intake;
+use crate::kind::{DecodeError, Decoder};
+use crate::lane::Exits;
+use crate::ledger::Ledger;
+use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
+use crate::queue::{Gate, WhenFull};
+use crate::reload::{Inputs, Loader, Mode, Refused};
+use crate::sensor::Input;
+use crate::slab::Origin;
+
+/// The seed of every run over given events: equal inputs, equal outputs.
+const SEED: (u64, u64) = (0x7069_636b_6574, 1);
+
+/// Why a set could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    #[error("cannot set up the guests' runtime")]
+    Runtime(#[source] GuestError),
+    #[error("the set was refused")]
+    Refused(#[source] Refused),
+}
+
+/// A loaded set, ready for events.
+pub struct Offline {
+    pub generation: Arc<Generation>,
+    pub ledger: Arc<Ledger>,
+    bounds: Bounds,
+    queue: usize,
+    every_open: bool,
+    exits: Exits,
+    inbox: Receiver<Outcome>,
+}
+
+/// Feeds events into a run.
+pub struct Feeder {
+    intake: Intake,
+    builder: Builder,
+    ledger: Arc<Ledger>,
+}
+
+impl Feeder {
+    /// Adds one event; a bad one is counted, and said by the error.
+    pub fn add(&mut self, input: &Input<'_>) -> Result<(), DecodeError> {
+        self.intake.take(input, &mut self.builder, &self.ledger, |_| true)
+    }
+}
+
+impl Offline {
+    /// Loads a set. Rules and guests that are bad are named in the generation's `stale` and `diagnostics`.
+    pub fn load(inputs: &Inputs, any_json: bool, cache_dir: Option<PathBuf>) -> Result<Offline, OfflineError> {
+        let runtime = Runtime::new(&RuntimeOptions { cache_dir }).map_err(OfflineError::Runtime)?;
+        let ledger = Arc::new(Ledger::default());
+        let (outcomes, inbox) = std::sync::mpsc::channel();
+        // Nothing is replaced in such a run, so nothing is ever rolled back.
+        let (rejected, _) = std::sync::mpsc::channel();
+        let exits = Exits { outcomes, rejected };
+        let mode = Mode { when_full: WhenFull::Wait, seed: SEED, any_json };
+        let mut loader = Loader::new(Arc::new(runtime), ledger.clone(), exits.clone(), mode);
+        let generation = loader.build(inputs, &Generation::empty(), true).map_err(OfflineError::Refused)?;
+        let config: &Config = &inputs.config;
+        Ok(Offline {
+            generation: Arc::new(generation),
+            ledger,
+            bounds: Bounds::of(config),
+            queue: config.dispatch.queue as usize,
+            every_open: config.file_event == FileEvent::EveryOpen,
+            exits,
+            inbox,
+        })
+    }
+
+    /// Runs `feed` on this thread and hands every finished slab, in order, to `done` on another; returns when all is done.
+    pub fn run<T>(
+        self,
+        feed: impl FnOnce(&mut Feeder) -> T,
+        done: impl FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send,
+    ) -> (T, Arc<Ledger>) {
+        let Offline { generation, ledger, bounds, queue, every_open, exits, inbox } = self;
+        let gate = Arc::new(Gate::new(2 * queue + 64, WhenFull::Wait));
+        let live = Arc::new(ArcSwap::new(generation));
+        let result = std::thread::scope(|scope| {
+            let leave = gate.clone();
+            let sequencer = scope.spawn(move || Sequencer::run(&inbox, &leave, done));
+            let mut builder = Builder::new(live, ledger.clone(), exits.outcomes.clone(), gate, bounds);
+            builder.slab.every_open = every_open;
+            drop(exits);
+            let decoder = Decoder::new(Arc::new(Origin::default()));
+            let mut feeder = Feeder { intake: Intake::new(decoder, None), builder, ledger: ledger.clone() };
+            let result = feed(&mut feeder);
+            feeder.builder.close();
+            // Dropping the generation closes the lanes; the last of them ends the sequencer.
+            drop(feeder);
+            if let Err(panic) = sequencer.join() {
+                std::panic::resume_unwind(panic);
+            }
+            result
+        });
+        (result, ledger)
+    }
+}

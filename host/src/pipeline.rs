@@ -1,0 +1,193 @@
+//! THE HEART: the way of an event, top to bottom.
+//!
+//! ```text
+//! sensor -> Builder -> fan-out: enrichers (one layer) -> detectors -> Sequencer -> alerts
+//!             |                        each lane: own queue, own threads      |
+//!             one slab at a time, in host order          slab order restored, nothing waits for a later stage
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
+use crate::generation::Generation;
+use crate::guest::{Enriched, Handled};
+use crate::lane::Lane;
+use crate::ledger::Ledger;
+use crate::queue::Gate;
+use crate::slab::Slab;
+
+/// Bounds of an open slab.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub rows: usize,
+    pub bytes: usize,
+    pub interval: Duration,
+}
+
+impl Bounds {
+    pub fn of(config: &Config) -> Bounds {
+        let d = &config.dispatch;
+        Bounds { rows: d.rows as usize, bytes: d.bytes.bytes() as usize, interval: d.interval.duration() }
+    }
+}
+
+/// A closed slab on its way, with the generation it belongs to.
+pub struct Flight {
+    pub slab: Arc<Slab>,
+    pub generation: Arc<Generation>,
+    /// Enrichers that have not answered yet.
+    waiting: AtomicUsize,
+}
+
+/// What one detector says about one slab; `None` = shed, or no detector at all.
+pub struct Outcome {
+    pub flight: Arc<Flight>,
+    pub lane: String,
+    pub handled: Option<Handled>,
+}
+
+/// Closes slabs and sends them on their way. Runs on the builder thread; only it reads the live generation.
+pub struct Builder {
+    pub slab: Slab,
+    live: Arc<ArcSwap<Generation>>,
+    ledger: Arc<Ledger>,
+    outcomes: Sender<Outcome>,
+    /// Bounds the slabs on their way; the sequencer opens it again.
+    gate: Arc<Gate>,
+    bounds: Bounds,
+    opened: Instant,
+    number: u64,
+}
+
+impl Builder {
+    pub fn new(
+        live: Arc<ArcSwap<Generation>>,
+        ledger: Arc<Ledger>,
+        outcomes: Sender<Outcome>,
+        gate: Arc<Gate>,
+        bounds: Bounds,
+    ) -> Builder {
+        Builder { slab: Slab::default(), live, ledger, outcomes, gate, bounds, opened: Instant::now(), number: 0 }
+    }
+
+    /// After each event: closes the slab at its bounds.
+    pub fn added(&mut self) {
+        self.ledger.events.slabbed.add(1);
+        if self.slab.len() == 1 {
+            self.opened = Instant::now();
+        }
+        if self.slab.len() >= self.bounds.rows || self.slab.bytes() >= self.bounds.bytes {
+            self.close();
+        }
+    }
+
+    /// When nothing more is to be read for now: closes a slab that a consumer waits for, or that is old enough.
+    pub fn tick(&mut self) {
+        let someone_waits = || self.live.load().lanes().any(|l| l.idle());
+        if !self.slab.is_empty() && (someone_waits() || self.opened.elapsed() >= self.bounds.interval) {
+            self.close();
+        }
+    }
+
+    /// Stamps the open slab with the live generation and fans it out.
+    pub fn close(&mut self) {
+        if self.slab.is_empty() {
+            return;
+        }
+        let generation = self.live.load_full();
+        let mut slab = std::mem::take(&mut self.slab);
+        self.slab.follow(&slab);
+        self.ledger.events.slabs.add(1);
+        if !self.gate.enter() {
+            // Everything behind stands still (a full disk, say): every guest loses this slab, and the account says so.
+            return generation.lanes().for_each(|l| l.shed(slab.len()));
+        }
+        slab.number = self.number;
+        slab.enriched = generation.enrichers.iter().map(|_| std::sync::OnceLock::new()).collect();
+        self.number += 1;
+        let waiting = AtomicUsize::new(generation.enrichers.len());
+        let flight = Arc::new(Flight { slab: Arc::new(slab), generation, waiting });
+        if flight.generation.enrichers.is_empty() {
+            return flight.fan_out(&self.outcomes);
+        }
+        for enricher in &flight.generation.enrichers {
+            if let Some(shed) = enricher.offer(flight.clone()) {
+                shed.enriched(&enricher.guest.name, None, &self.outcomes);
+            }
+        }
+    }
+}
+
+impl Flight {
+    /// An enricher is done with this slab (or had to give it up); the last one sends it to the detectors.
+    /// Slabs keep their order: each enricher takes them in order, so the last to finish one finishes before the next.
+    pub fn enriched(self: &Arc<Flight>, name: &str, columns: Option<Enriched>, outcomes: &Sender<Outcome>) {
+        if let Some(slot) = self.generation.enrichers.iter().position(|l| l.guest.name == name) {
+            // Filled once: each enricher answers once for each slab.
+            let _ = self.slab.enriched[slot].set(columns);
+        }
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.fan_out(outcomes);
+        }
+    }
+
+    fn fan_out(self: &Arc<Flight>, outcomes: &Sender<Outcome>) {
+        let nothing = |flight: Arc<Flight>, lane: &str| {
+            // The sequencer ends last, so somebody listens.
+            let _ = outcomes.send(Outcome { flight, lane: lane.to_owned(), handled: None });
+        };
+        if self.generation.detectors.is_empty() {
+            return nothing(self.clone(), "");
+        }
+        for detector in &self.generation.detectors {
+            if let Some(shed) = detector.offer(self.clone()) {
+                nothing(shed, &detector.guest.name);
+            }
+        }
+    }
+
+    /// The detector lane of this name in the slab's generation.
+    pub fn detector(&self, name: &str) -> Option<&Arc<Lane>> {
+        self.generation.detectors.iter().find(|l| l.guest.name == name)
+    }
+}
+
+/// Restores slab order and hands each slab on once, with what every detector said, in the order of the generation.
+pub struct Sequencer {
+    next: u64,
+    open: BTreeMap<u64, Vec<Outcome>>,
+}
+
+impl Sequencer {
+    /// Runs until every lane and the builder are gone.
+    pub fn run(outcomes: &Receiver<Outcome>, gate: &Gate, mut done: impl FnMut(Arc<Flight>, Vec<(String, Handled)>)) {
+        let mut sequencer = Sequencer { next: 0, open: BTreeMap::new() };
+        for outcome in outcomes {
+            sequencer.open.entry(outcome.flight.slab.number).or_default().push(outcome);
+            while let Some((flight, answers)) = sequencer.complete() {
+                done(flight, answers);
+                gate.leave();
+            }
+        }
+    }
+
+    fn complete(&mut self) -> Option<(Arc<Flight>, Vec<(String, Handled)>)> {
+        let answers = self.open.get(&self.next)?;
+        let flight = answers.first()?.flight.clone();
+        if answers.len() < flight.generation.detectors.len().max(1) {
+            return None;
+        }
+        let mut answers = self.open.remove(&self.next)?;
+        self.next += 1;
+        let place = |lane: &str| flight.generation.detectors.iter().position(|l| l.guest.name == lane);
+        answers.sort_by_key(|o| place(&o.lane));
+        let said = answers.into_iter().filter_map(|o| Some((o.lane, o.handled?))).collect();
+        Some((flight, said))
+    }
+}

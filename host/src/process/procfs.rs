@@ -1,0 +1,60 @@
+//! What /proc still says about a process that was there before Picket: only for processes that no record described.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use super::Key;
+
+/// Ticks of `starttime` per second; fixed in the kernel's user interface.
+const TICKS: u64 = 100;
+
+/// Arguments kept, as many as an exec record holds.
+const MOST: usize = 28 * 1024;
+
+/// Arguments of a process, if it still runs and is the one that `key` names.
+pub(super) fn argv(key: Key) -> Option<Vec<Box<[u8]>>> {
+    let same = |()| started(key.tgid).is_some_and(|t| t.abs_diff(key.start * TICKS / 1_000_000_000) <= 1);
+    same(()).then_some(())?;
+    let mut bytes = std::fs::read(format!("/proc/{}/cmdline", key.tgid)).ok()?;
+    // Read first, then look again: the pid may have been reused in between.
+    same(()).then_some(())?;
+    bytes.truncate(MOST);
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+    (!bytes.is_empty()).then(|| bytes.split(|&b| b == 0).map(Into::into).collect())
+}
+
+/// Executable and working directory, under the same condition.
+pub(super) fn paths(key: Key) -> (Option<Arc<[u8]>>, Option<Arc<[u8]>>) {
+    let link = |name: &str| {
+        std::fs::read_link(format!("/proc/{}/{name}", key.tgid)).ok().map(|p| Arc::from(p.as_os_str().as_bytes()))
+    };
+    let found = (link("exe"), link("cwd"));
+    match started(key.tgid) {
+        Some(t) if t.abs_diff(key.start * TICKS / 1_000_000_000) <= 1 => found,
+        _ => (None, None),
+    }
+}
+
+/// Start of the process in ticks since boot.
+fn started(tgid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{tgid}/stat")).ok()?;
+    // The name in parentheses may hold anything, spaces and parentheses included.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_is_meant() {
+        let me = std::process::id();
+        let ticks = started(me).unwrap();
+        let key = Key { tgid: me, start: ticks * 1_000_000_000 / TICKS };
+        assert!(argv(key).is_some());
+        assert!(paths(key).0.is_some());
+        let other = Key { start: key.start + 5_000_000_000, ..key };
+        assert!(argv(other).is_none());
+        assert_eq!(paths(other), (None, None));
+    }
+}

@@ -1,0 +1,449 @@
+//! Files become generations. The one loader behind start, reload, validate, test and explain.
+//!
+//! A file that is bad keeps its own last good version and is named as stale; at cold start it is skipped. What did not
+//! change keeps its running lane. Nothing here touches what is live: a generation is built aside, and published or refused.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::alert::hex;
+use crate::config::Config;
+use crate::detection::{Diagnostic, Gravity};
+use crate::generation::{Generation, Stale};
+use crate::guest::{self, Component, File, Guest, Limits, LoadError, Runtime, Setup, World};
+use crate::kind::Catalogue;
+use crate::lane::{Exits, Lane, Rejected, Start};
+use crate::ledger::Ledger;
+use crate::queue::{Queue, WhenFull};
+use crate::watch::{self, FileSet, Snapshot, WatchError};
+
+/// One rule or guest file as it was read.
+pub type SourceFile = watch::File;
+
+/// Everything a generation is made of.
+#[derive(Clone)]
+pub struct Inputs {
+    pub config: Arc<Config>,
+    pub rules: Vec<SourceFile>,
+    pub guests: Vec<SourceFile>,
+    /// Findings from reading: files that could not be read.
+    pub unread: Vec<Diagnostic>,
+}
+
+impl Inputs {
+    /// The files a config names, in the order [`Inputs::new`] takes their snapshots.
+    pub fn sets(config: &Config) -> [FileSet; 2] {
+        [FileSet::rules_and_tests(config.rules.clone()), FileSet::guests(config.guests.clone())]
+    }
+
+    /// Reads the files that a config names.
+    pub fn read(config: Arc<Config>) -> Result<Inputs, WatchError> {
+        let [rules, guests] = Inputs::sets(&config);
+        let (rules, guests) = (Snapshot::read(&rules)?, Snapshot::read(&guests)?);
+        Ok(Inputs::new(config, rules, guests))
+    }
+
+    /// Inputs from files that were read.
+    pub fn new(config: Arc<Config>, rules: Snapshot, guests: Snapshot) -> Inputs {
+        let unread =
+            rules.errors.iter().chain(&guests.errors).map(|e| file_fault("unreadable", &e.name, &chain(e))).collect();
+        Inputs { config, rules: rules.files, guests: guests.files, unread }
+    }
+}
+
+/// How guests are loaded: live, or to answer for a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    pub when_full: WhenFull,
+    /// For hashers in guests; fixed in replay and test, so that these are repeatable.
+    pub seed: (u64, u64),
+    /// Rules apply whatever their log source; fields are looked up in the JSON itself.
+    pub any_json: bool,
+}
+
+/// Why a set is not published.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{} of {} rules would be gone, more than reload.max_shrink allows; `picket reload --force` loads it all the same", .before - .after, .before)]
+    MassChange { before: usize, after: usize },
+    #[error("strict = true, and {}", faults(.0))]
+    Strict(Vec<Stale>),
+    #[error("no guest could be loaded: {}", faults(.0))]
+    NoGuest(Vec<Stale>),
+    #[error("cannot start a guest's thread")]
+    Thread(#[source] std::io::Error),
+}
+
+fn faults(stale: &[Stale]) -> String {
+    match stale {
+        [] => "no guest was given: `picket run --guests DIR`, or `guests = [...]` in the config".to_owned(),
+        [one] => format!("{}: {}", one.file, one.why),
+        [one, rest @ ..] => format!("{}: {} (and {} more)", one.file, one.why, rest.len()),
+    }
+}
+
+/// Builds generations and remembers the last good version of every file.
+pub struct Loader {
+    runtime: Arc<Runtime>,
+    ledger: Arc<Ledger>,
+    exits: Exits,
+    mode: Mode,
+    /// Last good version of each rule file, by guest and file.
+    good: HashMap<(String, String), File>,
+    /// Last good component of each guest.
+    components: HashMap<String, Arc<Component>>,
+    /// Inputs of guests that had to be rolled back: not tried again until they change.
+    rejected: HashMap<String, (String, String)>,
+}
+
+/// A guest to be loaded, with everything that decides what it does.
+struct Candidate {
+    name: String,
+    component: Arc<Component>,
+    setup: Setup,
+    /// What else decides what it sees: its slot and the columns enrichers offer.
+    surroundings: String,
+    /// Over all of the above.
+    digest: String,
+}
+
+impl Loader {
+    pub fn new(runtime: Arc<Runtime>, ledger: Arc<Ledger>, exits: Exits, mode: Mode) -> Loader {
+        Loader {
+            runtime,
+            ledger,
+            exits,
+            mode,
+            good: HashMap::new(),
+            components: HashMap::new(),
+            rejected: HashMap::new(),
+        }
+    }
+
+    /// Builds the next generation beside `previous`.
+    pub fn build(&mut self, inputs: &Inputs, previous: &Generation, force: bool) -> Result<Generation, Refused> {
+        let mut stale = Vec::new();
+        let mut diagnostics = inputs.unread.clone();
+        let components = self.compile(inputs, &mut stale, &mut diagnostics);
+        let mut next = Generation { number: previous.number + 1, ..Generation::empty() };
+        next.catalogue = Catalogue { any_json: self.mode.any_json, ..Catalogue::default() };
+        // Enrichers first: detectors may ask for their columns.
+        for component in components.iter().filter(|c| c.world == World::Enricher) {
+            let slot = next.enrichers.len() as u16;
+            let loaded = self.lane(inputs, component, &next, slot, previous, &mut stale, &mut diagnostics)?;
+            if let Some(lane) = loaded {
+                next.catalogue.enrich.extend(lane.guest.plan.outputs.iter().cloned());
+                next.enrichers.push(lane);
+            }
+        }
+        for component in components.iter().filter(|c| c.world == World::Detector) {
+            if let Some(lane) = self.lane(inputs, component, &next, 0, previous, &mut stale, &mut diagnostics)? {
+                next.detectors.push(lane);
+            }
+        }
+        if next.detectors.is_empty() && next.enrichers.is_empty() && (!stale.is_empty() || inputs.guests.is_empty()) {
+            return Err(Refused::NoGuest(stale));
+        }
+        if inputs.config.strict && !stale.is_empty() {
+            return Err(Refused::Strict(stale));
+        }
+        for analytic in next.detectors.iter().flat_map(|l| &l.guest.plan.analytics) {
+            *next.rules.entry(analytic.file.clone()).or_default() += 1;
+        }
+        let (before, after) = (previous.analytics(), next.analytics());
+        let lost = before.saturating_sub(after) as f64;
+        if !force && before > 0 && lost > before as f64 * inputs.config.reload.max_shrink {
+            return Err(Refused::MassChange { before, after });
+        }
+        next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
+        next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
+        next.stale = stale;
+        next.diagnostics = diagnostics;
+        Ok(next)
+    }
+
+    /// The generation after one whose guest has to go back: the same, with the version before.
+    pub fn roll_back(&mut self, current: &Generation, rejected: &Rejected) -> Option<Generation> {
+        let lane = current.lanes().find(|l| l.guest.name == rejected.guest && l.inputs == rejected.inputs)?;
+        let before = lane.predecessor()?;
+        self.rejected.insert(rejected.guest.clone(), (rejected.inputs.clone(), rejected.why.clone()));
+        let swap = |lanes: &[Arc<Lane>]| {
+            lanes.iter().map(|l| if Arc::ptr_eq(l, lane) { before.clone() } else { l.clone() }).collect()
+        };
+        let mut next = Generation {
+            number: current.number + 1,
+            enrichers: swap(&current.enrichers),
+            detectors: swap(&current.detectors),
+            catalogue: current.catalogue.clone(),
+            diagnostics: current.diagnostics.clone(),
+            stale: current.stale.clone(),
+            rules: BTreeMap::new(),
+            ..Generation::empty()
+        };
+        next.stale.push(Stale {
+            file: format!("guest {}", rejected.guest),
+            live: Some(before.guest.digest.clone()),
+            refused: rejected.inputs.clone(),
+            why: format!("it trapped on rows that the version before handled: {}", rejected.why),
+        });
+        for analytic in next.detectors.iter().flat_map(|l| &l.guest.plan.analytics) {
+            *next.rules.entry(analytic.file.clone()).or_default() += 1;
+        }
+        next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
+        next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
+        Some(next)
+    }
+
+    /// Compiles every guest file; a bad one keeps its last good component.
+    fn compile(
+        &mut self,
+        inputs: &Inputs,
+        stale: &mut Vec<Stale>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Vec<Arc<Component>> {
+        let mut found = Vec::new();
+        let mut names = HashSet::new();
+        for file in &inputs.guests {
+            let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            if !inputs.config.guest(&name).enabled {
+                continue;
+            }
+            let compiled = if names.insert(name.clone()) {
+                match self.components.get(&name) {
+                    Some(known) if known.digest == file.digest => Ok(known.clone()),
+                    _ => self.runtime.compile(&name, &file.path, &file.content).map_err(|e| chain(&e)),
+                }
+            } else {
+                Err(format!("another file is called {name}, too: two guests of one name"))
+            };
+            match compiled {
+                Ok(component) => found.push(component),
+                Err(why) => {
+                    let last = self.components.get(&name).cloned();
+                    diagnostics.push(file_fault("bad-guest", &file.name, &why));
+                    stale.push(Stale {
+                        file: file.name.clone(),
+                        live: last.as_ref().map(|c| c.digest.clone()),
+                        refused: file.digest.clone(),
+                        why,
+                    });
+                    found.extend(last);
+                }
+            }
+        }
+        found
+    }
+
+    /// Loads one guest, or takes over its running lane when nothing that it depends on changed.
+    #[allow(clippy::too_many_arguments, reason = "what one guest's loading reads and what it adds to")]
+    fn lane(
+        &mut self,
+        inputs: &Inputs,
+        component: &Arc<Component>,
+        next: &Generation,
+        slot: u16,
+        previous: &Generation,
+        stale: &mut Vec<Stale>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<Option<Arc<Lane>>, Refused> {
+        let name = &component.name;
+        let running = previous.lanes().find(|l| l.guest.name == *name);
+        let mut candidate = self.candidate(inputs, component, &next.catalogue, slot);
+        if let Some((digest, why)) = self.rejected.get(name)
+            && *digest == candidate.digest
+            && let Some(lane) = running
+        {
+            stale.push(Stale {
+                file: format!("guest {name}"),
+                live: Some(lane.guest.digest.clone()),
+                refused: digest.clone(),
+                why: format!("it trapped on rows that the version before handled: {why}"),
+            });
+            return Ok(Some(lane.clone()));
+        }
+        if let Some(lane) = running.filter(|l| l.inputs == candidate.digest) {
+            diagnostics.extend(lane.diagnostics.iter().cloned());
+            return Ok(Some(lane.clone()));
+        }
+        let mut said = Vec::new();
+        let mut loaded = self.load(&candidate, next, slot, &mut said);
+        let bad = files_with_errors(&candidate, &said);
+        if !bad.is_empty() {
+            // Put each bad file's last good version in its place (or leave it out) and load that set.
+            let first = std::mem::take(&mut said);
+            self.replace(&mut candidate, &bad, &first, stale);
+            if let Some(lane) = running.filter(|l| l.inputs == candidate.digest) {
+                diagnostics.extend(first);
+                return Ok(Some(lane.clone()));
+            }
+            if candidate.setup.files.len() + bad.len() > 0 {
+                loaded = self.load(&candidate, next, slot, &mut said);
+            }
+            diagnostics.extend(first.into_iter().filter(|d| d.gravity == Gravity::Error));
+        }
+        diagnostics.extend(said.iter().cloned());
+        let guest = match loaded {
+            Ok(guest) => guest,
+            Err(why) => {
+                diagnostics.push(file_fault("guest-refused", &format!("guest {name}"), &why));
+                stale.push(Stale {
+                    file: format!("guest {name}"),
+                    live: running.map(|l| l.guest.digest.clone()),
+                    refused: candidate.digest.clone(),
+                    why,
+                });
+                return Ok(running.cloned());
+            }
+        };
+        self.components.insert(name.clone(), component.clone());
+        for file in candidate.setup.files.iter() {
+            self.good.insert((name.clone(), file.name.clone()), file.clone());
+        }
+        // A version that never handled a slab proves nothing: what it would have replaced stays the fallback.
+        let predecessor = running.map(|r| r.predecessor().unwrap_or_else(|| r.clone()));
+        let capacity = inputs.config.dispatch.queue as usize;
+        let queue = Queue::new(capacity, self.mode.when_full);
+        let start = Start { guest, inputs: candidate.digest, diagnostics: said, queue, predecessor };
+        let lane = Lane::start(start, self.ledger.guest(name), &self.exits).map_err(Refused::Thread)?;
+        Ok(Some(lane))
+    }
+
+    fn candidate(&self, inputs: &Inputs, component: &Arc<Component>, catalogue: &Catalogue, slot: u16) -> Candidate {
+        let config = inputs.config.guest(&component.name);
+        let mut own = serde_json::Value::Object(config.config.clone());
+        if self.mode.any_json && config.rules == Some(true) {
+            own["all_log_sources"] = true.into();
+        }
+        let files: Vec<File> = if config.rules == Some(true) {
+            let file = |f: &SourceFile| File { name: f.name.clone(), content: f.content.clone() };
+            inputs.rules.iter().filter(|f| !crate::ruletest::is_test(&f.name)).map(file).collect()
+        } else {
+            Vec::new()
+        };
+        let setup = Setup {
+            name: component.name.clone(),
+            config: own,
+            files: files.into(),
+            seed: self.mode.seed,
+            replicas: config.replicas.unwrap_or(1),
+            limits: Limits {
+                memory_bytes: config.memory.as_usize(),
+                call_cpu: config.cpu.duration(),
+                ..Limits::default()
+            },
+        };
+        let surroundings = format!("{slot} {:?} {}", catalogue.enrich, catalogue.any_json);
+        let (name, component) = (component.name.clone(), component.clone());
+        let mut candidate = Candidate { name, component, setup, surroundings, digest: String::new() };
+        candidate.rehash();
+        candidate
+    }
+
+    fn load(
+        &self,
+        candidate: &Candidate,
+        next: &Generation,
+        slot: u16,
+        said: &mut Vec<Diagnostic>,
+    ) -> Result<Arc<Guest>, String> {
+        let loaded = guest::load(&self.runtime, &candidate.component, candidate.setup.clone(), &next.catalogue, slot);
+        match loaded {
+            Ok(loaded) => {
+                said.extend(loaded.diagnostics);
+                Ok(loaded.guest)
+            }
+            Err(LoadError { source, diagnostics }) => {
+                said.extend(diagnostics);
+                Err(chain(&source))
+            }
+        }
+    }
+
+    /// Replaces bad files by their last good version, or leaves them out.
+    fn replace(&self, candidate: &mut Candidate, bad: &[String], said: &[Diagnostic], stale: &mut Vec<Stale>) {
+        let mut files = Vec::with_capacity(candidate.setup.files.len());
+        for file in candidate.setup.files.iter() {
+            if !bad.contains(&file.name) {
+                files.push(file.clone());
+                continue;
+            }
+            let last = self.good.get(&(candidate.name.clone(), file.name.clone()));
+            let why = said
+                .iter()
+                .find(|d| d.gravity == Gravity::Error && d.file == file.name)
+                .map(|d| format!("{}:{}: {}", d.line, d.column, d.message))
+                .unwrap_or_default();
+            stale.push(Stale {
+                file: file.name.clone(),
+                live: last.map(|f| digest([&*f.content])),
+                refused: digest([&*file.content]),
+                why,
+            });
+            files.extend(last.cloned());
+        }
+        candidate.setup.files = files.into();
+        candidate.rehash();
+    }
+}
+
+impl Candidate {
+    /// Brings the digest up to date; it covers everything that decides what the guest does.
+    fn rehash(&mut self) {
+        let s = &self.setup;
+        let settings = format!("{} {:?} {} {:?}", s.config, s.seed, s.replicas, s.limits);
+        let mut parts: Vec<&[u8]> =
+            vec![self.surroundings.as_bytes(), self.component.digest.as_bytes(), settings.as_bytes()];
+        for file in s.files.iter() {
+            parts.push(file.name.as_bytes());
+            parts.push(&file.content);
+        }
+        self.digest = digest(parts);
+    }
+}
+
+fn files_with_errors(candidate: &Candidate, said: &[Diagnostic]) -> Vec<String> {
+    let mut bad: Vec<String> = said
+        .iter()
+        .filter(|d| d.gravity == Gravity::Error && candidate.setup.files.iter().any(|f| f.name == d.file))
+        .map(|d| d.file.clone())
+        .collect();
+    bad.sort();
+    bad.dedup();
+    bad
+}
+
+fn file_fault(code: &str, file: &str, why: &str) -> Diagnostic {
+    Diagnostic {
+        gravity: Gravity::Error,
+        code: code.to_owned(),
+        message: why.to_owned(),
+        help: String::new(),
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        length: 0,
+    }
+}
+
+fn digest<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())
+}
+
+/// An error with its sources, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(e) = source {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        source = e.source();
+    }
+    text
+}

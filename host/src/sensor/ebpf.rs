@@ -1,0 +1,585 @@
+//! The live source: loads the kernel side, attaches what is wanted, reads the ring.
+//!
+//! Every program of every rung is loaded at [`Ebpf::open`], so that later changes need no more than
+//! attaching. [`Ebpf::attach`] climbs the ladder for each kind: the best rung that loads, attaches and
+//! *whose canary arrives*. Records come out of [`Ebpf::poll`] in ring order, which keeps cause before
+//! effect; their times may step back by microseconds.
+
+mod canary;
+mod error;
+mod program;
+mod sys;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    mem::offset_of,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aya::{
+    Btf, EbpfLoader, Endianness,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+    programs::Program,
+};
+use picket_ebpf::{Class, Dropped, Filtered, Flags, Header, Hook, Interest, Kind, OBJECT};
+
+pub use self::error::SensorError;
+use self::program::{Attached, Spec};
+pub use picket_ebpf::Rung;
+
+/// Where kernels keep their type information.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// Records handed over by one [`Ebpf::poll`] at most, so that the caller keeps its turn.
+const RECORDS_PER_POLL: usize = 4096;
+/// Bytes read from the task iterator at once.
+const SEED_CHUNK: usize = 64 << 10;
+
+/// How to open the live source.
+#[derive(Clone, Debug, Default)]
+pub struct EbpfOptions {
+    /// Kernel type information, if not the running kernel's own.
+    pub btf: Option<PathBuf>,
+    /// Size of the ring in bytes, rounded up to a power of two; by default 2 MiB per CPU, at least
+    /// 8 and at most 64 MiB.
+    pub ring_bytes: Option<usize>,
+    /// Only this rung, instead of the best one that works.
+    pub rung: Option<Rung>,
+}
+
+/// The kinds wanted, each with its filters (`Interest::CHANGES_ONLY`, `Interest::NO_UNIX`). The
+/// lifecycle kinds are always on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterestSet {
+    kinds: BTreeMap<Kind, u32>,
+}
+
+impl InterestSet {
+    /// Adds a kind. When it is there already, only filters that both want stay.
+    pub fn add(&mut self, kind: Kind, filters: u32) {
+        let flags = filters | Interest::WANTED;
+        self.kinds.entry(kind).and_modify(|have| *have &= flags).or_insert(flags);
+    }
+    /// What either set wants.
+    #[must_use]
+    pub fn union(mut self, other: &InterestSet) -> InterestSet {
+        for (&kind, &flags) in &other.kinds {
+            self.add(kind, flags);
+        }
+        self
+    }
+    fn flags(&self, kind: Kind) -> u32 {
+        match kind.class() {
+            Class::Lifecycle => Interest::WANTED,
+            Class::Bulk => self.kinds.get(&kind).copied().unwrap_or(0),
+            Class::Iterator => 0,
+        }
+    }
+}
+
+/// How a kind is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindStatus {
+    /// The kind.
+    pub kind: Kind,
+    /// The rung it is on, `None` when no rung works.
+    pub rung: Option<Rung>,
+    /// Its main hook, as `System.Hook` names it; empty when no rung works.
+    pub hook: &'static str,
+    /// What is not seen on this rung, and why; `None` when everything is.
+    pub degraded: Option<String>,
+}
+
+/// What was counted since [`Ebpf::open`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By kind.
+    pub kinds: BTreeMap<Kind, KindCount>,
+    /// Runs that the kernel skipped, by program: `fired = missed + run`.
+    pub missed: BTreeMap<String, u64>,
+    /// Canary records read from the ring and held back.
+    pub canaries_read: u64,
+    /// Records handed to the caller of [`Ebpf::poll`].
+    pub read: u64,
+}
+
+/// One kind's counts; `run = filtered + dropped + submitted`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindCount {
+    /// Times a hook ran for this kind.
+    pub run: u64,
+    /// Records that reached the ring.
+    pub submitted: u64,
+    /// Left out on purpose, by reason.
+    pub filtered: BTreeMap<&'static str, u64>,
+    /// Lost, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Runs that were canaries, among `submitted` or `dropped`.
+    pub canary: u64,
+}
+
+/// A program of the object: what it is and whether it is loaded and attached.
+struct Entry {
+    spec: Spec,
+    load_error: Option<String>,
+    attached: Option<Attached>,
+}
+
+/// The loaded kernel side.
+pub struct Ebpf {
+    object: aya::Ebpf,
+    programs: BTreeMap<String, Entry>,
+    ring: RingBuf<MapData>,
+    interest: Array<MapData, [u32; 2]>,
+    config: Array<MapData, [u32; 2]>,
+    counters: PerCpuArray<MapData, [u64; 16]>,
+    only: Option<Rung>,
+    status: BTreeMap<Kind, KindStatus>,
+    canaries_read: u64,
+    read: u64,
+}
+
+impl Ebpf {
+    /// Loads every program into the kernel and attaches the lifecycle kinds.
+    ///
+    /// # Errors
+    /// [`SensorError`], which says whether privileges, type information or the kernel is to blame.
+    /// That a single rung of a kind does not load is no error: see [`KindStatus`].
+    pub fn open(options: EbpfOptions) -> Result<Ebpf, SensorError> {
+        check_privileges()?;
+        let path = options.btf.unwrap_or_else(|| PathBuf::from(KERNEL_BTF));
+        let btf = Btf::parse_file(&path, Endianness::default())
+            .map_err(|source| SensorError::NoBtf { path, source: Box::new(source) })?;
+        sys::lift_memlock_limit();
+        let cpus = aya::util::nr_cpus().map_err(|(_, source)| SensorError::io("count the processors", source))?;
+        let ring_bytes = ring_bytes(options.ring_bytes, cpus);
+        let mut object = EbpfLoader::new()
+            .btf(Some(&btf))
+            .map_max_entries("RING", ring_bytes)
+            .map_max_entries("BIG_SLOTS", cpus as u32)
+            .load(OBJECT)
+            .map_err(|source| SensorError::Object(Box::new(source)))?;
+
+        let mut programs = BTreeMap::new();
+        for (name, program) in object.programs_mut() {
+            let Some(spec) = Spec::parse(name) else { continue };
+            let load_error = program::load(program, &spec, &btf).err();
+            if let Some(error) = &load_error {
+                tracing::debug!(program = name, error, "program does not load");
+            }
+            programs.insert(name.to_owned(), Entry { spec, load_error, attached: None });
+        }
+        let ring = RingBuf::try_from(take(&mut object, "RING")?).map_err(|e| SensorError::map("RING", e))?;
+        let interest = Array::try_from(take(&mut object, "INTEREST")?).map_err(|e| SensorError::map("INTEREST", e))?;
+        let config = Array::try_from(take(&mut object, "CONFIG")?).map_err(|e| SensorError::map("CONFIG", e))?;
+        let counters =
+            PerCpuArray::try_from(take(&mut object, "COUNTERS")?).map_err(|e| SensorError::map("COUNTERS", e))?;
+        let mut ebpf = Ebpf {
+            object,
+            programs,
+            ring,
+            interest,
+            config,
+            counters,
+            only: options.rung,
+            status: BTreeMap::new(),
+            canaries_read: 0,
+            read: 0,
+        };
+        // Reading the iterator also tells the programs who we are.
+        ebpf.seed(&mut |_| ())?;
+        for status in ebpf.attach(&InterestSet::default())? {
+            if status.rung.is_none() {
+                let reason = status.degraded.unwrap_or_default();
+                return Err(SensorError::Program { program: status.kind.name().to_owned(), reason });
+            }
+        }
+        Ok(ebpf)
+    }
+
+    /// Makes the kernel side report exactly `wanted` and the lifecycle kinds: attaches what is new,
+    /// keeps what stays, detaches what is no longer needed. While generations overlap, ask for the
+    /// [`InterestSet::union`] first. Every kind's hook is probed (see [`Ebpf::probe`]).
+    ///
+    /// # Errors
+    /// When a map cannot be written. A kind without a working rung is reported in its status.
+    pub fn attach(&mut self, wanted: &InterestSet) -> Result<Vec<KindStatus>, SensorError> {
+        let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|&kind| wanted.flags(kind) != 0).collect();
+        for &kind in &kinds {
+            let status = self.climb(kind, wanted.flags(kind))?;
+            if let Some(reason) = &status.degraded {
+                tracing::debug!(kind = kind.name(), hook = status.hook, reason, "kind is not seen completely");
+            }
+            self.status.insert(kind, status);
+        }
+        let unwanted: Vec<Kind> = self.status.keys().copied().filter(|kind| !kinds.contains(kind)).collect();
+        for kind in unwanted {
+            self.set_interest(kind, 0, None)?;
+            self.status.remove(&kind);
+        }
+        self.detach_unused();
+        Ok(self.status.values().cloned().collect())
+    }
+
+    /// Probes every attached kind's hook again and climbs the ladder where one has gone silent. To be
+    /// called now and then: a hook can be taken away from outside.
+    ///
+    /// # Errors
+    /// As [`Ebpf::attach`].
+    pub fn probe(&mut self) -> Result<Vec<KindStatus>, SensorError> {
+        let mut wanted = InterestSet::default();
+        for &kind in self.status.keys() {
+            let flags = self.interest.get(&u32::from(kind.id()), 0).map_err(|e| SensorError::map("INTEREST", e))?[0];
+            wanted.kinds.insert(kind, flags | Interest::WANTED);
+        }
+        self.attach(&wanted)
+    }
+
+    /// How every wanted kind is seen.
+    pub fn status(&self) -> impl Iterator<Item = &KindStatus> {
+        self.status.values()
+    }
+
+    /// Hands over one `seed` record for each process that exists now.
+    ///
+    /// Attach first and read the ring afterwards: a process that starts meanwhile is then in the seed,
+    /// in the ring, or in both, and never in neither.
+    ///
+    /// # Errors
+    /// When the kernel has no task iterator or stops serving it.
+    pub fn seed(&mut self, f: &mut dyn FnMut(&[u8])) -> Result<usize, SensorError> {
+        let name = self.programs.iter().find(|(_, entry)| entry.spec.rung.is_none()).map(|(name, _)| name.clone());
+        let (name, entry) =
+            name.and_then(|name| self.programs.get(&name).map(|entry| (name, entry))).ok_or_else(|| {
+                SensorError::Program { program: "iter".to_owned(), reason: "not in the object".to_owned() }
+            })?;
+        let refused = |reason: String| SensorError::Program { program: name.clone(), reason };
+        if let Some(error) = &entry.load_error {
+            return Err(refused(error.clone()));
+        }
+        let Some(Program::Iter(iterator)) = self.object.program_mut(&name) else {
+            return Err(refused("not an iterator".to_owned()));
+        };
+        let mut file = iterator
+            .attach()
+            .and_then(|link| iterator.take_link(link))
+            .map_err(|error| refused(error.to_string()))?
+            .into_file()
+            .map_err(|error| refused(error.to_string()))?;
+        let (mut buffer, mut filled, mut records) = (vec![0; 2 * SEED_CHUNK], 0, 0);
+        loop {
+            let n = file.read(&mut buffer[filled..]).map_err(|e| SensorError::io("read the task iterator", e))?;
+            if n == 0 {
+                return Ok(records);
+            }
+            filled += n;
+            // whole records only: a read may end in the middle of one
+            let mut at = 0;
+            while let Some(length) = record_length(&buffer[at..filled]) {
+                f(&buffer[at..at + length]);
+                records += 1;
+                at += length;
+            }
+            buffer.copy_within(at..filled, 0);
+            filled -= at;
+        }
+    }
+
+    /// Hands over the records in the ring, in its order; waits up to `timeout` when there are none.
+    /// Returns how many were handed over. The kernel side wakes the reader only when much is unread,
+    /// so the timeout (5 ms is right) bounds the delay of a lone record.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn poll(&mut self, timeout: Duration, f: &mut dyn FnMut(&[u8])) -> Result<usize, SensorError> {
+        let mut records = self.drain(f);
+        if records == 0 {
+            sys::wait_readable(self.ring.as_fd(), timeout).map_err(|e| SensorError::io("wait for the ring", e))?;
+            records = self.drain(f);
+        }
+        Ok(records)
+    }
+
+    /// The counters since the start.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn counters(&self) -> Result<Counters, SensorError> {
+        let mut all = Counters { canaries_read: self.canaries_read, read: self.read, ..Counters::default() };
+        for &kind in Kind::ALL.iter().filter(|kind| kind.class() != Class::Iterator) {
+            let sums = self.sums(kind)?;
+            let named = |names: &[(usize, &'static str)], base: usize| {
+                names.iter().map(|&(n, name)| (name, sums[base + n])).collect::<BTreeMap<_, _>>()
+            };
+            let filtered: Vec<_> = Filtered::ALL.iter().map(|&(reason, name)| (reason as usize, name)).collect();
+            let dropped: Vec<_> = Dropped::ALL.iter().map(|&(reason, name)| (reason as usize, name)).collect();
+            let count = KindCount {
+                run: sums[0],
+                submitted: sums[1],
+                filtered: named(&filtered, 2),
+                dropped: named(&dropped, 10),
+                canary: sums[14],
+            };
+            all.kinds.insert(kind, count);
+        }
+        for (name, entry) in &self.programs {
+            if entry.load_error.is_some() {
+                continue;
+            }
+            let Some(program) = self.object.program(name) else { continue };
+            let Ok(fd) = program.fd() else { continue };
+            let missed =
+                sys::recursion_misses(fd.as_fd()).map_err(|e| SensorError::io("ask about a BPF program", e))?;
+            all.missed.insert(name.clone(), missed);
+        }
+        Ok(all)
+    }
+
+    /// What to add to a record's time to get nanoseconds since the epoch. The clocks drift apart when
+    /// the wall clock is set or slewed, so ask again now and then.
+    pub fn clock_offset(&self) -> i64 {
+        sys::realtime_minus_boottime()
+    }
+
+    /// Bytes of the ring that are not read yet are bounded by this.
+    pub fn loaded_programs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.programs.iter().map(|(name, entry)| (name.as_str(), entry.load_error.as_deref()))
+    }
+
+    fn drain(&mut self, f: &mut dyn FnMut(&[u8])) -> usize {
+        const FLAGS: usize = offset_of!(Header, flags);
+        let mut records = 0;
+        while records < RECORDS_PER_POLL {
+            let Some(item) = self.ring.next() else { break };
+            let flags = item.get(FLAGS..FLAGS + 2).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
+            if Flags(flags).has(Flags::CANARY) {
+                self.canaries_read += 1;
+                continue;
+            }
+            f(&item);
+            records += 1;
+        }
+        self.read += records as u64;
+        records
+    }
+
+    /// Puts a kind on the best rung that works.
+    fn climb(&mut self, kind: Kind, flags: u32) -> Result<KindStatus, SensorError> {
+        let rungs = match (kind.class(), self.only) {
+            (Class::Bulk, Some(rung)) => vec![rung],
+            (Class::Bulk, None) => vec![Rung::Kprobe, Rung::Tracepoint],
+            _ => vec![Rung::Tracepoint],
+        };
+        let mut reasons = Vec::new();
+        for rung in rungs {
+            match self.try_rung(kind, rung, flags)? {
+                Ok((hook, lacks)) => {
+                    let degraded: Vec<String> = lacks.into_iter().chain(reasons).collect();
+                    let degraded = (!degraded.is_empty()).then(|| degraded.join("; "));
+                    return Ok(KindStatus { kind, rung: Some(rung), hook, degraded });
+                }
+                Err(reason) => reasons.push(format!("no {}: {reason}", rung.name())),
+            }
+        }
+        self.set_interest(kind, 0, None)?;
+        Ok(KindStatus { kind, rung: None, hook: "", degraded: Some(reasons.join("; ")) })
+    }
+
+    /// Attaches a kind's programs on one rung and probes them. `Ok(Ok(..))` is the hook and what is not
+    /// seen, `Ok(Err(..))` why the rung does not work.
+    fn try_rung(
+        &mut self,
+        kind: Kind,
+        rung: Rung,
+        flags: u32,
+    ) -> Result<Result<(&'static str, Vec<String>), String>, SensorError> {
+        let own = |entry: &Entry| entry.spec.kind == Some(kind) && entry.spec.rung == Some(rung);
+        let has_main = self.programs.values().any(|entry| own(entry) && entry.spec.essential);
+        let names: Vec<String> = self
+            .programs
+            .iter()
+            .filter(|(_, entry)| {
+                own(entry) || (!has_main && entry.spec.kind.is_none() && entry.spec.rung == Some(rung))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !names.iter().any(|name| self.programs[name].spec.essential) {
+            return Ok(Err("no such hook".to_owned()));
+        }
+        let mut lacks = Vec::new();
+        for name in names {
+            if let Err(reason) = self.attach_program(&name) {
+                let spec = &self.programs[&name].spec;
+                if spec.essential {
+                    return Ok(Err(reason));
+                }
+                lacks.push(format!("{} {} is not there ({reason})", rung.name(), spec.target));
+            }
+        }
+        self.set_interest(kind, flags, Some(rung))?;
+        if !self.answers(kind)? {
+            return Ok(Err("attached, but its canary did not arrive".to_owned()));
+        }
+        let hook = match rung {
+            Rung::Kprobe => Hook::Kprobe.name(),
+            Rung::Tracepoint if has_main => Hook::Tracepoint.name(),
+            Rung::Tracepoint => Hook::SysExit.name(),
+        };
+        if rung == Rung::Tracepoint && !kind.blind_spot().is_empty() {
+            lacks.insert(0, kind.blind_spot().to_owned());
+        }
+        Ok(Ok((hook, lacks)))
+    }
+
+    fn attach_program(&mut self, name: &str) -> Result<(), String> {
+        let Some(entry) = self.programs.get_mut(name) else { return Err("not in the object".to_owned()) };
+        if let Some(error) = &entry.load_error {
+            return Err(error.clone());
+        }
+        if entry.attached.is_none() {
+            let program = self.object.program_mut(name).ok_or("not in the object")?;
+            entry.attached = Some(program::attach(program, &entry.spec)?);
+        }
+        Ok(())
+    }
+
+    /// Detaches the programs that no kind needs on the rung it is on.
+    fn detach_unused(&mut self) {
+        let status = &self.status;
+        let on = |kind: Kind, rung| status.get(&kind).is_some_and(|s| s.rung == Some(rung));
+        let has_own: Vec<(Kind, Rung)> = self
+            .programs
+            .values()
+            .filter(|entry| entry.spec.essential)
+            .filter_map(|entry| Some((entry.spec.kind?, entry.spec.rung?)))
+            .collect();
+        for entry in self.programs.values_mut() {
+            let needed = match (entry.spec.kind, entry.spec.rung) {
+                (_, None) => false,
+                (Some(kind), Some(rung)) => on(kind, rung),
+                (None, Some(rung)) => status.keys().any(|&kind| on(kind, rung) && !has_own.contains(&(kind, rung))),
+            };
+            if !needed {
+                entry.attached = None;
+            }
+        }
+    }
+
+    /// Whether the kind's hook sees an operation of our own.
+    fn answers(&mut self, kind: Kind) -> Result<bool, SensorError> {
+        const RUN: usize = 0;
+        const CANARY: usize = 14;
+        let counted = match kind.class() {
+            Class::Lifecycle => RUN,
+            _ => CANARY,
+        };
+        let before = self.sums(kind)?[counted];
+        let own = self.config.get(&0, 0).map_err(|e| SensorError::map("CONFIG", e))?[0];
+        self.config.set(0, [own, 1], 0).map_err(|e| SensorError::map("CONFIG", e))?;
+        canary::operate();
+        self.config.set(0, [own, 0], 0).map_err(|e| SensorError::map("CONFIG", e))?;
+        // An exec cannot be done without becoming or starting another program; its hook is a raw
+        // tracepoint like fork's and exit's, which do answer.
+        Ok(self.sums(kind)?[counted] > before || kind == Kind::ALL[0])
+    }
+
+    fn set_interest(&mut self, kind: Kind, flags: u32, rung: Option<Rung>) -> Result<(), SensorError> {
+        let value = [flags, rung.map_or(0, |rung| rung as u32)];
+        self.interest.set(u32::from(kind.id()), value, 0).map_err(|e| SensorError::map("INTEREST", e))
+    }
+
+    /// A kind's counters summed over the CPUs, as words in the order of `KindCounters`.
+    fn sums(&self, kind: Kind) -> Result<[u64; 16], SensorError> {
+        let values = self.counters.get(&u32::from(kind.id()), 0).map_err(|e| SensorError::map("COUNTERS", e))?;
+        let mut sums = [0; 16];
+        for value in values.iter() {
+            for (sum, word) in sums.iter_mut().zip(value) {
+                *sum += word;
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// Length of the whole record at the start of `bytes`, if it is all there.
+fn record_length(bytes: &[u8]) -> Option<usize> {
+    let length = u32::from_ne_bytes(bytes.first_chunk::<4>().copied()?) as usize;
+    (length >= size_of::<Header>() && length <= bytes.len()).then_some(length)
+}
+
+fn take(object: &mut aya::Ebpf, name: &'static str) -> Result<aya::maps::Map, SensorError> {
+    object.take_map(name).ok_or_else(|| SensorError::map(name, std::io::Error::from(std::io::ErrorKind::NotFound)))
+}
+
+fn ring_bytes(wanted: Option<usize>, cpus: usize) -> u32 {
+    const MIB: usize = 1 << 20;
+    let bytes = wanted.unwrap_or_else(|| (2 * MIB).saturating_mul(cpus).clamp(8 * MIB, 64 * MIB));
+    bytes.clamp(64 << 10, 1 << 30).next_power_of_two() as u32
+}
+
+/// Says precisely what is missing, before the kernel answers EPERM to everything alike.
+fn check_privileges() -> Result<(), SensorError> {
+    const SYS_ADMIN: u32 = 21;
+    const NEEDED: [(u32, &str); 2] = [(39, "bpf"), (38, "perfmon")];
+    let status = fs::read_to_string("/proc/self/status").map_err(|e| SensorError::io("read /proc/self/status", e))?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    let has = |cap: u32| effective >> cap & 1 == 1;
+    if !has(SYS_ADMIN) {
+        let missing: Vec<&str> = NEEDED.iter().filter(|(cap, _)| !has(*cap)).map(|(_, name)| *name).collect();
+        if !missing.is_empty() {
+            return Err(SensorError::NotPermitted { missing: missing.join(", ") });
+        }
+    }
+    let lockdown = fs::read_to_string(Path::new("/sys/kernel/security/lockdown")).unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
+        return Err(SensorError::Lockdown);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_size_follows_the_processors_within_bounds() {
+        assert_eq!(ring_bytes(None, 1), 8 << 20);
+        assert_eq!(ring_bytes(None, 6), 16 << 20);
+        assert_eq!(ring_bytes(None, 500), 64 << 20);
+        assert_eq!(ring_bytes(Some(100_000), 1), 128 << 10);
+        assert_eq!(ring_bytes(Some(0), 1), 64 << 10);
+    }
+
+    #[test]
+    fn interest_of_two_is_the_weaker_filter() {
+        let (open, connect) = (Kind::ALL[3], Kind::ALL[4]);
+        let mut a = InterestSet::default();
+        a.add(open, Interest::CHANGES_ONLY);
+        let mut b = InterestSet::default();
+        b.add(open, 0);
+        b.add(connect, Interest::NO_UNIX);
+        let both = a.clone().union(&b);
+        assert_eq!(both.flags(open), Interest::WANTED);
+        assert_eq!(both.flags(connect), Interest::WANTED | Interest::NO_UNIX);
+        assert_eq!(a.flags(connect), 0);
+        assert_eq!(InterestSet::default().flags(Kind::ALL[0]), Interest::WANTED);
+    }
+
+    #[test]
+    fn seed_records_are_framed_by_their_length() {
+        let mut bytes = vec![0u8; size_of::<Header>() + 8];
+        bytes[..4].copy_from_slice(&(size_of::<Header>() as u32).to_ne_bytes());
+        assert_eq!(record_length(&bytes), Some(size_of::<Header>()));
+        assert_eq!(record_length(&bytes[..size_of::<Header>() - 1]), None);
+        assert_eq!(record_length(&bytes[..3]), None);
+        bytes[..4].copy_from_slice(&7u32.to_ne_bytes());
+        assert_eq!(record_length(&bytes), None);
+    }
+}

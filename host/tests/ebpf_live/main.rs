@@ -1,0 +1,185 @@
+//! The kernel side for real: a child process does one of everything, the records say what it did.
+//!
+//! Runs as `cargo test --test ebpf_live` (as root; otherwise it says that it was skipped), and alone in
+//! a virtual machine: `ebpf_live --rung kprobe`.
+
+mod act;
+mod checks;
+#[cfg(target_arch = "x86_64")]
+mod compat;
+mod uring;
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio, exit},
+    time::{Duration, Instant},
+};
+
+use picket::sensor::ebpf::{Ebpf, EbpfOptions, InterestSet, Rung};
+use picket_ebpf::{Class, Kind, OBJECT, Record};
+
+const POLL: Duration = Duration::from_millis(5);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().collect();
+    let after = |flag: &str| args.iter().position(|a| a == flag).and_then(|at| args.get(at + 1));
+    if let Some(code) = after("--exit") {
+        exit(code.parse().unwrap_or(99));
+    }
+    if let Some(dir) = after("--act") {
+        act::all(Path::new(dir)).expect("the acts succeed");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(path) = after("--flood") {
+        act::flood(Path::new(path), checks::FLOOD_OPENS, checks::FLOOD_CHILDREN).expect("the flood succeeds");
+        return ExitCode::SUCCESS;
+    }
+    // SAFETY: no arguments, no memory.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: loading BPF programs needs root");
+        return ExitCode::SUCCESS;
+    }
+    let rung = match after("--rung").map(String::as_str) {
+        Some("kprobe") => Some(Rung::Kprobe),
+        Some("tracepoint") => Some(Rung::Tracepoint),
+        _ => None,
+    };
+    let mut failures = 0;
+    failures += observe(rung);
+    failures += flood(rung);
+    if failures == 0 {
+        println!("ebpf_live: all checks passed");
+        ExitCode::SUCCESS
+    } else {
+        println!("ebpf_live: {failures} checks failed");
+        ExitCode::FAILURE
+    }
+}
+
+/// Everything wanted, on the rung in question.
+fn open(rung: Option<Rung>, ring_bytes: Option<usize>) -> Ebpf {
+    let start = Instant::now();
+    let mut ebpf = match Ebpf::open(EbpfOptions { rung, ring_bytes, ..EbpfOptions::default() }) {
+        Ok(ebpf) => ebpf,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(inner) = source {
+                text = format!("{text}: {inner}");
+                source = inner.source();
+            }
+            panic!("{text}");
+        }
+    };
+    let loaded = start.elapsed();
+    for (program, error) in ebpf.loaded_programs() {
+        if let Some(error) = error {
+            println!("  not loaded: {program}: {error}");
+        }
+    }
+    let mut wanted = InterestSet::default();
+    for &kind in Kind::ALL.iter().filter(|kind| kind.class() == Class::Bulk) {
+        wanted.add(kind, 0);
+    }
+    let statuses = ebpf.attach(&wanted).expect("maps can be written");
+    println!("object {} bytes, loaded in {loaded:?}, all attached after {:?}", OBJECT.len(), start.elapsed());
+    for status in statuses {
+        println!("  {} on {} {}", status.kind.name(), status.hook, status.degraded.as_deref().unwrap_or(""));
+    }
+    ebpf
+}
+
+/// A fresh directory that goes away with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = env::temp_dir().join(format!("picket-live-{}-{name}", std::process::id()));
+        fs::create_dir(&path).expect("a directory of our own");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Starts ourselves with `args`, stdout in `output`.
+fn start(args: &[&str], output: &Path) -> Child {
+    let me = fs::read_link("/proc/self/exe").expect("our own path");
+    let stdout = fs::File::create(output).expect("a file of our own");
+    Command::new(me).args(args).stdin(Stdio::null()).stdout(stdout).spawn().expect("we can start ourselves")
+}
+
+/// Reads records until the child is gone and the ring is empty.
+fn record_until_exit(ebpf: &mut Ebpf, child: &mut Child, mut f: impl FnMut(&[u8])) -> bool {
+    let mut status = None;
+    loop {
+        let read = ebpf.poll(POLL, &mut f).expect("the ring can be read");
+        if status.is_some() && read == 0 {
+            return status.is_some_and(|status: std::process::ExitStatus| status.success());
+        }
+        status = status.or(child.try_wait().expect("our own child"));
+    }
+}
+
+fn observe(rung: Option<Rung>) -> usize {
+    let mut ebpf = open(rung, None);
+    let scratch = Scratch::new("observe");
+    let mut seeds = Vec::new();
+    ebpf.seed(&mut |bytes| seeds.push(bytes.to_vec())).expect("the task iterator serves");
+    let dir = scratch.0.join("work");
+    fs::create_dir(&dir).expect("a directory of our own");
+    let output = scratch.0.join("facts");
+    let mut child = start(&["--act", dir.to_str().unwrap_or_default()], &output);
+    let mut records = Vec::new();
+    let succeeded = record_until_exit(&mut ebpf, &mut child, |bytes| records.push(bytes.to_vec()));
+    let facts: HashMap<String, String> = fs::read_to_string(&output)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split_once(' ').map(|(key, value)| (key.to_owned(), value.to_owned())))
+        .collect();
+    let counters = ebpf.counters().expect("the counters can be read");
+    let observed = checks::Observed {
+        pid: child.id(),
+        dir,
+        facts,
+        succeeded,
+        on_kprobe: ebpf.status().any(|s| s.rung == Some(Rung::Kprobe)),
+        seeds: seeds.iter().map(|bytes| Record::parse(bytes).expect("a seed is a record")).collect(),
+        records: records.iter().map(|bytes| Record::parse(bytes).expect("the ring has records")).collect(),
+    };
+    println!(
+        "{} seeds, {} records, {} of the child",
+        observed.seeds.len(),
+        observed.records.len(),
+        observed.of(child.id()).count()
+    );
+    let mut report = checks::Report::default();
+    checks::all(&observed, &mut report);
+    checks::counters(&counters, &mut report);
+    report.print("observe")
+}
+
+fn flood(rung: Option<Rung>) -> usize {
+    let mut ebpf = open(rung, Some(8 << 20));
+    let scratch = Scratch::new("flood");
+    let target = scratch.0.join("target");
+    fs::write(&target, "x").expect("a file of our own");
+    let mut child = start(&["--flood", target.to_str().unwrap_or_default()], &scratch.0.join("facts"));
+    let mut seen = checks::FloodSeen::new(child.id());
+    let succeeded = record_until_exit(&mut ebpf, &mut child, |bytes| {
+        seen.add(&Record::parse(bytes).expect("the ring has records"));
+        // a reader that cannot keep up
+        std::thread::sleep(Duration::from_micros(20));
+    });
+    let counters = ebpf.counters().expect("the counters can be read");
+    let mut report = checks::Report::default();
+    checks::flood(&seen, succeeded, &counters, &mut report);
+    checks::counters(&counters, &mut report);
+    report.print("flood")
+}
