@@ -77,15 +77,16 @@ pub(super) enum Indices {
 
 impl Runtime {
     /// Sets up the engine and starts its ticker thread, which ends with the last use of the engine.
-    pub fn new(options: RuntimeOptions) -> Result<Runtime, GuestError> {
+    pub fn new(options: &RuntimeOptions) -> Result<Runtime, GuestError> {
         let failed = |e: &dyn std::fmt::Display| GuestError::Runtime { reason: e.to_string() };
         let mut config = Config::new();
         config.epoch_interruption(true).wasm_component_model(true).cranelift_opt_level(OptLevel::Speed);
-        if let Some(path) = options.cache_dir {
-            own_directory(&path)?;
+        if let Some(path) = &options.cache_dir {
+            own_directory(path)?;
             let mut cache = CacheConfig::new();
-            cache.with_directory(&path);
-            let cache = Cache::new(cache).map_err(|e| GuestError::CacheDir { path, reason: e.to_string() })?;
+            cache.with_directory(path);
+            let refused = |e: wasmtime::Error| GuestError::CacheDir { path: path.clone(), reason: e.to_string() };
+            let cache = Cache::new(cache).map_err(refused)?;
             config.cache(Some(cache));
         }
         let engine = Engine::new(&config).map_err(|e| failed(&e))?;
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_component_without_the_functions_of_its_world_is_refused() {
-        let runtime = Runtime::new(RuntimeOptions::default()).unwrap();
+        let runtime = Runtime::new(&RuntimeOptions::default()).unwrap();
         let empty =
             crate::guest::probe::tests::component(&["picket:guest/types@0.1.0"], &["picket:guest/detector@0.1.0"]);
         let refused = runtime.compile("empty", Path::new("empty.wasm"), &empty).unwrap_err().to_string();

@@ -23,7 +23,7 @@ fn built(directory: &str, name: &str) -> (PathBuf, Vec<u8>) {
 /// Compiled code is kept beside the components: a test run compiles each only once.
 fn runtime() -> Runtime {
     let cache = std::env::current_dir().unwrap().join("../target/guest-cache");
-    Runtime::new(RuntimeOptions { cache_dir: Some(cache) }).unwrap()
+    Runtime::new(&RuntimeOptions { cache_dir: Some(cache) }).unwrap()
 }
 
 fn setup(name: &str) -> Setup {
