@@ -241,8 +241,16 @@ mod tests {
         base64::engine::general_purpose::STANDARD.encode(bytes)
     }
 
+    /// Each byte as two digits, with something before it.
+    fn digits(before: &str, bytes: &[u8]) -> String {
+        use std::fmt::Write as _;
+        let mut out = String::new();
+        bytes.iter().for_each(|b| write!(out, "{before}{b:02x}").unwrap());
+        out
+    }
+
     fn to_hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
+        digits("", bytes)
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -258,8 +266,8 @@ mod tests {
     #[test]
     fn each_encoding_is_seen_through() {
         let wide: Vec<u8> = PAYLOAD.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let escaped: String = PAYLOAD.bytes().map(|b| format!("\\x{b:02x}")).collect();
-        let double: String = PAYLOAD.bytes().map(|b| format!("\\\\x{b:02X}")).collect();
+        let escaped = digits("\\x", PAYLOAD.as_bytes());
+        let double = digits("\\\\x", PAYLOAD.as_bytes());
         let url = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{PAYLOAD} ???>>>"));
         assert!(url.contains(['-', '_']), "the case is about the other alphabet: {url}");
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
@@ -340,8 +348,8 @@ mod tests {
         let decoded = decode(bomb.as_bytes());
         assert_eq!((decoded.texts.iter().map(Vec::len).sum::<usize>(), decoded.cut), (MAX_OUTPUT, true));
 
-        let many: String = (0..200).map(|i| format!("{} ", b64(format!("the hidden text {i:03}")))).collect();
-        let decoded = decode(many.as_bytes());
+        let many: Vec<String> = (0..200).map(|i| b64(format!("the hidden text {i:03}"))).collect();
+        let decoded = decode(many.join(" ").as_bytes());
         assert_eq!((decoded.texts.len(), decoded.cut), (MAX_TEXTS, true));
 
         let long = "x".repeat(MAX_INPUT + 1);

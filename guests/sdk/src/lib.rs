@@ -39,7 +39,7 @@ mod seeded;
 
 pub use bindings::detector::picket::guest::types::{
     Analytic, Availability, Batch, Binding, BoundField, Cells, Clause, Column, Detection, Diagnostic, Evidence,
-    Failure, File, Gravity, Level, Op, Outcome, Output, Plan, Role, RowRef, Scaling, Setup, Shape, Source,
+    Failure, File, Gravity, Level, Node, Op, Outcome, Output, Plan, Role, RowRef, Scaling, Setup, Shape, Source,
     Subscription, TextLists, Texts, Turn, Value,
 };
 pub use columns::{ColumnBuilder, TextItems};
@@ -77,6 +77,25 @@ pub mod bindings {
                 "picket:guest/types@0.1.0": crate::bindings::detector::picket::guest::types,
                 "picket:guest/host@0.1.0": crate::bindings::detector::picket::guest::host,
                 "picket:guest/lookup@0.1.0": crate::bindings::detector::picket::guest::lookup,
+            },
+        });
+    }
+
+    /// The optional export `explain`: a world of its own, which the encoder merges with that of the detector.
+    pub mod explaining {
+        wit_bindgen::generate!({
+            path: "../../wit/0.1.0",
+            inline: "
+                package picket:sdk;
+                world explaining {
+                    export picket:guest/explain@0.1.0;
+                }
+            ",
+            export_macro_name: "seat_explain",
+            pub_export_macro: true,
+            default_bindings_module: "picket_guest::bindings::explaining",
+            with: {
+                "picket:guest/types@0.1.0": crate::bindings::detector::picket::guest::types,
             },
         });
     }
@@ -125,6 +144,12 @@ pub trait Detector: Sized + 'static {
 
     /// Looks at one turn. A batch is present for each subscription that has rows.
     fn on_events(&mut self, turn: &Turn) -> Outcome;
+}
+
+/// A detector that can say why. Exported with [`export_explaining_detector!`].
+pub trait Explain: Detector {
+    /// Why the plan's analytic number `analytic` does or does not match the rows of this turn, which are one event: a flat tree.
+    fn explain(&mut self, analytic: u32, turn: &Turn) -> Vec<Node>;
 }
 
 /// A guest that adds columns to events.
@@ -251,6 +276,7 @@ impl Detection {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the type is generated")]
 impl Default for Outcome {
     fn default() -> Outcome {
         Outcome { detections: Vec::new(), failures: Vec::new() }
@@ -273,24 +299,53 @@ macro_rules! export_detector {
         const _: () = $crate::seat::detects::<$guest>();
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            struct Seat;
-            type Guest = $crate::seat::Seated<$guest>;
-            std::thread_local! {
-                static GUEST: Guest = const { $crate::seat::Seated::empty() };
-            }
-            impl $crate::bindings::detector::exports::picket::guest::detector::Guest for Seat {
-                fn init(setup: $crate::Setup) -> Result<$crate::Plan, Vec<$crate::Diagnostic>> {
-                    GUEST.with(|g| g.init(setup, <$guest as $crate::Detector>::init))
-                }
-                fn bind(bindings: Vec<$crate::Binding>) -> Vec<$crate::Diagnostic> {
-                    GUEST.with(|g| g.with(|guest| $crate::Detector::bind(guest, &bindings)))
-                }
-                fn on_events(turn: $crate::Turn) -> $crate::Outcome {
-                    GUEST.with(|g| g.with(|guest| $crate::Detector::on_events(guest, &turn)))
-                }
-            }
+            $crate::__detector_seat!($guest);
     $crate::bindings::detector::seat_detector!(Seat with_types_in $crate::bindings::detector);
         };
+    };
+}
+
+/// Exports a detector that can [`Explain`] from this crate (a `cdylib`).
+#[macro_export]
+macro_rules! export_explaining_detector {
+    ($guest:ty) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = $crate::seat::explains::<$guest>();
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            $crate::__detector_seat!($guest);
+            impl $crate::bindings::explaining::exports::picket::guest::explain::Guest for Seat {
+                fn explain(analytic: u32, turn: $crate::Turn) -> Vec<$crate::Node> {
+                    GUEST.with(|g| g.with(|guest| $crate::Explain::explain(guest, analytic, &turn)))
+                }
+            }
+            $crate::bindings::detector::seat_detector!(Seat with_types_in $crate::bindings::detector);
+            $crate::bindings::explaining::seat_explain!(Seat with_types_in $crate::bindings::explaining);
+        };
+    };
+}
+
+/// The exported functions of a detector, over the guest between calls.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __detector_seat {
+    ($guest:ty) => {
+        struct Seat;
+        type Guest = $crate::seat::Seated<$guest>;
+        std::thread_local! {
+            static GUEST: Guest = const { $crate::seat::Seated::empty() };
+        }
+        impl $crate::bindings::detector::exports::picket::guest::detector::Guest for Seat {
+            fn init(setup: $crate::Setup) -> Result<$crate::Plan, Vec<$crate::Diagnostic>> {
+                GUEST.with(|g| g.init(setup, <$guest as $crate::Detector>::init))
+            }
+            fn bind(bindings: Vec<$crate::Binding>) -> Vec<$crate::Diagnostic> {
+                GUEST.with(|g| g.with(|guest| $crate::Detector::bind(guest, &bindings)))
+            }
+            fn on_events(turn: $crate::Turn) -> $crate::Outcome {
+                GUEST.with(|g| g.with(|guest| $crate::Detector::on_events(guest, &turn)))
+            }
+        }
     };
 }
 

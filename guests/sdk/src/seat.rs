@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 
-use crate::{Detector, Diagnostic, Enricher, Plan, Setup};
+use crate::{Detector, Diagnostic, Enricher, Explain, Plan, Setup};
 
 /// Holds at compile time that a type can be exported.
 pub const fn detects<T: Detector>() {}
+
+/// Holds at compile time that a type can be exported.
+pub const fn explains<T: Explain>() {}
 
 /// Holds at compile time that a type can be exported.
 pub const fn enriches<T: Enricher>() {}

@@ -153,12 +153,20 @@ impl types::Host for Context {}
 
 impl host::Host for Context {
     fn log(&mut self, severity: host::Severity, message: String) {
-        let line = printable(&message, MAX_LINE);
-        if severity == host::Severity::Error {
-            self.last_error = Some(line.clone());
-        }
-        if !self.shared.admit_line() {
+        let admitted = self.shared.admit_line();
+        if !admitted {
             self.suppress();
+        }
+        let line = match severity {
+            host::Severity::Error => {
+                let line = printable(&message, MAX_LINE);
+                self.last_error = Some(line.clone());
+                line
+            }
+            _ if admitted => printable(&message, MAX_LINE),
+            _ => return,
+        };
+        if !admitted {
             return;
         }
         let guest = self.shared.name.as_str();
@@ -263,7 +271,7 @@ pub(super) fn printable(text: &str, max: usize) -> String {
         }
         match c {
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => {
-                out.extend(c.escape_unicode())
+                out.extend(c.escape_unicode());
             }
             c if c.is_control() => out.extend(c.escape_default()),
             c => out.push(c),

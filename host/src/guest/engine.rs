@@ -81,12 +81,13 @@ impl Runtime {
         let failed = |e: &dyn std::fmt::Display| GuestError::Runtime { reason: e.to_string() };
         let mut config = Config::new();
         config.epoch_interruption(true).wasm_component_model(true).cranelift_opt_level(OptLevel::Speed);
-        if let Some(dir) = &options.cache_dir {
-            own_directory(dir)?;
+        if let Some(path) = &options.cache_dir {
+            own_directory(path)?;
             let mut cache = CacheConfig::new();
-            cache.with_directory(dir);
-            let refused = |e: wasmtime::Error| GuestError::CacheDir { path: dir.clone(), reason: e.to_string() };
-            config.cache(Some(Cache::new(cache).map_err(refused)?));
+            cache.with_directory(path);
+            let refused = |e: wasmtime::Error| GuestError::CacheDir { path: path.clone(), reason: e.to_string() };
+            let cache = Cache::new(cache).map_err(refused)?;
+            config.cache(Some(cache));
         }
         let engine = Engine::new(&config).map_err(|e| failed(&e))?;
         let weak = engine.weak();
@@ -117,7 +118,11 @@ impl Runtime {
         }
         let probed = probe(path, bytes)?;
         let failed = |e: wasmtime::Error| GuestError::Compile { path: path.into(), reason: format!("{e:#}") };
-        let compiled = wasmtime::component::Component::from_binary(&self.engine, bytes).map_err(failed)?;
+        // A compiler is large, and these bytes may be hostile: its panic is a bad guest, not the end of the host.
+        let compile = || wasmtime::component::Component::from_binary(&self.engine, bytes);
+        let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
+            .unwrap_or_else(|_| Err(wasmtime::Error::msg("the compiler panicked")))
+            .map_err(failed)?;
         let pre = self.linker.instantiate_pre(&compiled).map_err(failed)?;
         let exports = match probed.world {
             World::Detector => Indices::Detector(detector::GuestIndices::new(&pre).map_err(failed)?),
@@ -196,6 +201,24 @@ mod tests {
         std::os::unix::fs::symlink(&dir, &link).unwrap();
         assert!(own_directory(&link).unwrap_err().to_string().contains("not a directory"));
         assert!(own_directory(Path::new("relative")).unwrap_err().to_string().contains("not absolute"));
+    }
+
+    #[test]
+    fn a_component_without_the_functions_of_its_world_is_refused() {
+        let runtime = Runtime::new(&RuntimeOptions::default()).unwrap();
+        let empty =
+            crate::guest::probe::tests::component(&["picket:guest/types@0.1.0"], &["picket:guest/detector@0.1.0"]);
+        let refused = runtime.compile("empty", Path::new("empty.wasm"), &empty).unwrap_err().to_string();
+        assert!(refused.starts_with("empty.wasm: ") && refused.contains("init"), "{refused}");
+        let mut broken = empty.clone();
+        broken.extend_from_slice(&[7, 2, 1, 0xff]);
+        assert!(matches!(
+            runtime.compile("x", Path::new("x.wasm"), &broken),
+            Err(GuestError::Compile { .. } | GuestError::NotAComponent { .. })
+        ));
+        let large = vec![0; MAX_COMPONENT_BYTES + 1];
+        let refused = runtime.compile("x", Path::new("x.wasm"), &large).unwrap_err().to_string();
+        assert_eq!(refused, "x.wasm: 67108865 bytes is above the limit of 67108864 bytes for a guest");
     }
 
     #[test]

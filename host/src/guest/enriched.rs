@@ -56,11 +56,13 @@ impl From<types::Value> for OwnedValue {
 pub struct Enriched {
     /// Per output, the rows that are not absent, ascending.
     outputs: Vec<Vec<(u32, OwnedValue)>>,
+    /// Held by the values, about.
+    bytes: usize,
 }
 
 impl Enriched {
     pub(super) fn new(outputs: usize) -> Enriched {
-        Enriched { outputs: vec![Vec::new(); outputs] }
+        Enriched { outputs: vec![Vec::new(); outputs], bytes: 0 }
     }
 
     /// The value of an output in a row of the slab; absent where the enricher was not asked or found nothing.
@@ -80,8 +82,15 @@ impl Enriched {
     }
 
     /// Takes the answer to one turn. `rows`: slab rows per batch; `shapes`: one per output.
-    /// An answer of the wrong size or shape is refused as a whole, before anything of it counts.
-    pub(super) fn take(&mut self, rows: &[Vec<u32>], shapes: &[Shape], reply: &[Vec<Column>]) -> Result<(), String> {
+    /// An answer of the wrong size or shape is refused as a whole, before anything of it counts; so is one that brings the slab above
+    /// `limit` bytes: codes let a small answer stand for a very large one.
+    pub(super) fn take(
+        &mut self,
+        rows: &[Vec<u32>],
+        shapes: &[Shape],
+        reply: &[Vec<Column>],
+        limit: usize,
+    ) -> Result<(), String> {
         if reply.len() != rows.len() {
             return Err(format!("{} batches answered to {}", reply.len(), rows.len()));
         }
@@ -93,6 +102,15 @@ impl Enriched {
                 check(column, *shape, rows.len())?;
             }
         }
+        let sizes = rows
+            .iter()
+            .zip(reply)
+            .flat_map(|(rows, columns)| columns.iter().flat_map(|column| (0..rows.len()).map(|i| size(column, i))));
+        let bytes = sizes.fold(self.bytes, usize::saturating_add);
+        if bytes > limit {
+            return Err(format!("more than {limit} bytes of values"));
+        }
+        self.bytes = bytes;
         for (rows, columns) in rows.iter().zip(reply) {
             for (column, cells) in columns.iter().zip(&mut self.outputs) {
                 for (i, &row) in rows.iter().enumerate() {
@@ -168,6 +186,19 @@ fn ascending(ends: &[u32], limit: usize, what: &str) -> Result<(), String> {
     }
 }
 
+/// Bytes that row `i` of a checked column takes as a value.
+fn size(column: &Column, i: usize) -> usize {
+    const VALUE: usize = size_of::<OwnedValue>();
+    match &column.cells {
+        Cells::Text(texts) => VALUE + text(texts, i).len(),
+        Cells::TextList(lists) => {
+            let start = if i == 0 { 0 } else { lists.ends[i - 1] };
+            (start..lists.ends[i]).map(|item| VALUE + text(&lists.values, item as usize).len()).sum::<usize>() + VALUE
+        }
+        _ => VALUE,
+    }
+}
+
 /// Row `i` of a checked column.
 fn read(column: &Column, i: usize) -> OwnedValue {
     match column.presence.get(i).copied().unwrap_or(presence::PRESENT) {
@@ -199,6 +230,8 @@ fn text(texts: &Texts, i: usize) -> &[u8] {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 1 << 20;
+
     fn texts(arena: &str, ends: &[u32], codes: &[u32]) -> Texts {
         Texts { arena: arena.into(), ends: ends.to_vec(), codes: codes.to_vec() }
     }
@@ -211,7 +244,7 @@ mod tests {
     fn answers_are_read_by_slab_row() {
         let mut enriched = Enriched::new(1);
         let reply = column(Cells::Text(texts("ab", &[1, 2], &[1, 0, 1])), &[1, 0, 3]);
-        enriched.take(&[vec![2, 5, 7]], &[Shape::Text], &[vec![reply]]).unwrap();
+        enriched.take(&[vec![2, 5, 7]], &[Shape::Text], &[vec![reply]], LIMIT).unwrap();
         enriched.unavailable(1);
         assert!(matches!(enriched.value(0, 2), Value::Text(b"b")));
         assert!(matches!(enriched.value(0, 5), Value::Absent));
@@ -226,7 +259,7 @@ mod tests {
         let mut enriched = Enriched::new(1);
         let values = texts("xy", &[1, 1, 2], &[]);
         let reply = column(Cells::TextList(types::TextLists { values, ends: vec![0, 3] }), &[]);
-        enriched.take(&[vec![0, 1]], &[Shape::TextList], &[vec![reply]]).unwrap();
+        enriched.take(&[vec![0, 1]], &[Shape::TextList], &[vec![reply]], LIMIT).unwrap();
         let items = |row| match enriched.value(0, row) {
             Value::List(list) => {
                 let mut items = Vec::new();
@@ -237,6 +270,21 @@ mod tests {
         };
         assert_eq!(items(0), Vec::<Vec<u8>>::new());
         assert_eq!(items(1), [&b"x"[..], b"", b"y"]);
+    }
+
+    #[test]
+    fn codes_do_not_make_a_small_answer_large() {
+        let mut enriched = Enriched::new(1);
+        let values = texts(&"v".repeat(1 << 10), &[1 << 10], &[0; 2_000]);
+        let reply = column(Cells::TextList(types::TextLists { values, ends: vec![1_000, 2_000] }), &[]);
+        let refused = enriched.take(&[vec![0, 1]], &[Shape::TextList], &[vec![reply]], LIMIT).unwrap_err();
+        assert_eq!(refused, "more than 1048576 bytes of values");
+        let half = || column(Cells::Text(texts(&"v".repeat(600 << 10), &[600 << 10], &[])), &[]);
+        enriched.take(&[vec![0]], &[Shape::Text], &[vec![half()]], LIMIT).unwrap();
+        assert!(
+            enriched.take(&[vec![1]], &[Shape::Text], &[vec![half()]], LIMIT).is_err(),
+            "the bound is that of the slab"
+        );
     }
 
     #[test]
@@ -256,10 +304,10 @@ mod tests {
         let mut enriched = Enriched::new(2);
         for bad in bad {
             let reply = [vec![good(), bad.clone()]];
-            assert!(enriched.take(&[vec![0, 1]], &[Shape::Text, Shape::Text], &reply).is_err(), "{bad:?}");
+            assert!(enriched.take(&[vec![0, 1]], &[Shape::Text, Shape::Text], &reply, LIMIT).is_err(), "{bad:?}");
         }
-        assert!(enriched.take(&[vec![0, 1]], &[Shape::Text, Shape::Text], &[vec![good()]]).is_err());
-        assert!(enriched.take(&[vec![0, 1]], &[Shape::Text, Shape::Text], &[]).is_err());
+        assert!(enriched.take(&[vec![0, 1]], &[Shape::Text, Shape::Text], &[vec![good()]], LIMIT).is_err());
+        assert!(enriched.take(&[vec![0, 1]], &[Shape::Text, Shape::Text], &[], LIMIT).is_err());
         assert_eq!(enriched, Enriched::new(2));
     }
 }

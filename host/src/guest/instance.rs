@@ -8,7 +8,7 @@ use super::context::Turn;
 use super::enriched::Enriched;
 use super::live::{Failed, Live, Reply};
 use super::load::Guest;
-use super::outcome::accept;
+use super::outcome::{MAX_MESSAGES, accept};
 use super::project::Projector;
 use crate::detection::Detection;
 use crate::kind::Shape;
@@ -30,12 +30,15 @@ pub struct Handled {
     pub failures: u32,
     /// The first of both, with the row where it is known.
     pub messages: Vec<(Option<u32>, String)>,
+    /// Held by the detections, about: one slab has one bound, however many calls it took.
+    pub(super) bytes: usize,
 }
 
 /// What an enricher made of one slab.
 #[derive(Debug, Default, PartialEq)]
 pub struct EnrichHandled {
-    /// `None`: nothing of this slab was enriched, every selected row is unavailable.
+    /// For the slab, which holds `None` until an enricher has answered. After a trap it is still there: rows set aside are unavailable
+    /// in it, rows that were never asked about absent.
     pub columns: Option<Enriched>,
     pub offered: u32,
     pub set_aside: Vec<(u32, Arc<str>)>,
@@ -81,6 +84,11 @@ impl Instance {
         &self.guest
     }
 
+    /// Linear memory in use, bytes; 0 after a trap.
+    pub fn memory_bytes(&self) -> usize {
+        self.live.as_ref().map_or(0, |live| live.store.data().memory.used())
+    }
+
     /// Shows a detector the rows of a slab that it subscribed to, in one call; none if no row is selected.
     pub fn on_events(&mut self, slab: &Arc<Slab>) -> Handled {
         let mut handled = Handled::default();
@@ -104,22 +112,23 @@ impl Instance {
     /// Asks an enricher for the columns of a slab.
     pub fn enrich(&mut self, slab: &Arc<Slab>) -> EnrichHandled {
         let shapes: Vec<Shape> = self.guest.plan.outputs.iter().map(|o| o.shape).collect();
+        let limit = self.guest.limits().output_bytes;
         let mut columns = Enriched::new(shapes.len());
         let mut refused = 0;
         let mut messages = Vec::new();
-        let mut answered = false;
         let tally = self.dispatch(slab, &mut |rows, reply| {
             let Reply::Columns(reply) = reply else { return };
-            if let Err(reason) = columns.take(rows, &shapes, &reply) {
+            if let Err(reason) = columns.take(rows, &shapes, &reply, limit) {
                 refused += 1;
-                messages.push((None, format!("refused the columns: {reason}")));
+                if messages.len() < MAX_MESSAGES {
+                    messages.push((None, format!("refused the columns: {reason}")));
+                }
                 rows.iter().flatten().for_each(|row| columns.unavailable(*row));
             }
-            answered = true;
         });
         tally.set_aside.iter().for_each(|(row, _)| columns.unavailable(*row));
         EnrichHandled {
-            columns: (answered || tally.offered == 0).then_some(columns),
+            columns: Some(columns),
             offered: tally.offered,
             set_aside: tally.set_aside,
             trapped: tally.trapped,

@@ -15,9 +15,10 @@ pub struct Limits {
     pub init_cpu: Duration,
     /// A call may last this many times its processor time: what remains when the machine is overloaded or the thread is not run.
     pub wall_factor: u32,
-    /// Bytes that the guest may hand to the host in one call.
+    /// Bytes that the guest may hand to the host in one call, and that its detections or columns of one slab may hold.
+    /// A plan may have as many as the guest may have memory.
     pub output_bytes: usize,
-    /// Detections of one call; the rest is refused.
+    /// Detections of one slab; the rest is refused.
     pub detections: usize,
     /// Evidence items, and fields, of one detection; the rest is cut.
     pub items: usize,
@@ -49,22 +50,24 @@ impl Default for Limits {
 /// The end of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
-    cpu_start: Duration,
+    /// Taken when the deadline is first looked at: most calls return before, and this clock is a system call.
+    cpu_start: Option<Duration>,
     cpu: Duration,
     wall_start: Instant,
     wall: Duration,
 }
 
 impl Deadline {
-    /// Starts now, on this thread.
     pub fn start(cpu: Duration, wall_factor: u32) -> Deadline {
-        Deadline { cpu_start: thread_cpu(), cpu, wall_start: Instant::now(), wall: cpu.saturating_mul(wall_factor) }
+        Deadline { cpu_start: None, cpu, wall_start: Instant::now(), wall: cpu.saturating_mul(wall_factor) }
     }
 
-    /// Why the call has to end, if it has to.
-    pub fn passed(&self) -> Option<String> {
+    /// Why the call has to end, if it has to. Asked at every tick, on the thread of the call.
+    pub fn passed(&mut self) -> Option<String> {
         // Epochs tick by the wall clock: two loaded cores would kill honest guests. What counts is the time this thread ran.
-        if thread_cpu().saturating_sub(self.cpu_start) > self.cpu {
+        let now = thread_cpu();
+        let start = *self.cpu_start.get_or_insert(now);
+        if now.saturating_sub(start) > self.cpu {
             Some(format!("cpu deadline of {:?} passed", self.cpu))
         } else if self.wall_start.elapsed() > self.wall {
             Some(format!("wall deadline of {:?} passed", self.wall))
@@ -101,6 +104,10 @@ const TABLE_ELEMENTS: usize = 1 << 17;
 impl Memory {
     pub fn new(limit: usize) -> Memory {
         Memory { limit, used: 0, refused: false }
+    }
+
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     pub fn limit(&self) -> usize {
@@ -156,18 +163,22 @@ mod tests {
 
     #[test]
     fn the_clock_is_that_of_this_thread() {
+        let busy = Duration::from_millis(20);
         let before = thread_cpu();
-        let mut x = 1_u64;
-        while thread_cpu() == before {
-            x = std::hint::black_box(x.wrapping_mul(3));
-        }
-        let other = std::thread::spawn(thread_cpu).join().unwrap();
-        assert!(other < thread_cpu(), "a new thread has used less than this one ({x})");
+        let spin = move || {
+            let start = thread_cpu();
+            let mut x = 1_u64;
+            while thread_cpu().saturating_sub(start) < busy {
+                x = std::hint::black_box(x.wrapping_mul(3));
+            }
+        };
+        std::thread::spawn(spin).join().unwrap();
+        assert!(thread_cpu().saturating_sub(before) < busy, "waiting for another thread costs no time of this one");
     }
 
     #[test]
     fn a_deadline_passes_by_processor_time() {
-        let deadline = Deadline::start(Duration::from_millis(2), 1_000_000);
+        let mut deadline = Deadline::start(Duration::from_millis(2), 1_000_000);
         let mut x = 1_u64;
         let reason = loop {
             x = std::hint::black_box(x.wrapping_mul(3));

@@ -45,10 +45,10 @@ impl Live {
             |failed: Failed| GuestError::Trapped { guest: shared.name.clone(), call: "start", reason: failed.reason };
         let mut store = Store::new(component.pre.engine(), Context::new(shared.clone()));
         store.limiter(|context| &mut context.memory);
-        store.set_hostcall_fuel(shared.limits.output_bytes);
+        store.set_hostcall_fuel(shared.limits.memory_bytes);
         store.epoch_deadline_callback(|mut context| {
             let context = context.data_mut();
-            match context.deadline.and_then(|d| d.passed()) {
+            match context.deadline.as_mut().and_then(Deadline::passed) {
                 Some(reason) => {
                     context.interrupted = Some(reason.clone());
                     Err(wasmtime::Error::msg(reason))
@@ -89,6 +89,7 @@ impl Live {
     /// `on-events` or `enrich`. State writes count if it returns.
     pub fn turn(&mut self, turn: &types::Turn, reach: Turn) -> Result<Reply, Failed> {
         let cpu = self.store.data().shared.limits.call_cpu;
+        self.store.set_hostcall_fuel(self.store.data().shared.limits.output_bytes);
         let context = self.store.data_mut();
         context.turn = Some(reach);
         context.may_write = self.writes;

@@ -1,31 +1,25 @@
 //! Prepare, bind, run: a component and its set-up become a guest with live instances.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
 use super::bindings::types;
-use super::context::{Shared, Turn, lock, printable};
+use super::context::{Shared, Turn, lock};
 use super::engine::{Component, Runtime, hex};
 use super::enriched::OwnedValue;
 use super::instance::Instance;
 use super::limits::Limits;
 use super::live::Live;
-use super::outcome::level;
+use super::plan::{self, MAX_DIAGNOSTICS, Plan};
 use super::project::{Projector, Stream};
 use super::{GuestError, LoadError, World};
-use crate::detection::{Analytic, Diagnostic, Gravity};
-use crate::kind::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Shape, Source, WhereClause};
+use crate::detection::Diagnostic;
+use crate::kind::Catalogue;
 use crate::slab::Slab;
 
-/// Bounds of a plan: far above what any guest needs, and low enough that none costs more than memory.
-const MAX_SUBSCRIPTIONS: usize = 4_096;
-const MAX_FIELDS: usize = 2_048;
-const MAX_ANALYTICS: usize = 200_000;
-const MAX_OUTPUTS: usize = 64;
-const MAX_DIAGNOSTICS: usize = 20_000;
+/// Nodes of one explanation.
 const MAX_NODES: usize = 20_000;
 const MAX_REPLICAS: u32 = 64;
 
@@ -48,30 +42,6 @@ pub struct Setup {
     /// Instances, if every subscription of the guest allows more than one.
     pub replicas: u32,
     pub limits: Limits,
-}
-
-/// One subscription that rows can reach.
-#[derive(Clone, Debug)]
-pub struct Subscription {
-    /// Position in the guest's own plan.
-    pub number: u32,
-    pub source: Source,
-    pub clauses: Vec<WhereClause>,
-    pub selection: Selection,
-    /// Names as asked, and what they were bound to.
-    pub names: Vec<String>,
-    pub fields: Vec<Bound>,
-}
-
-/// What a guest said it does.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    pub subscriptions: Vec<Subscription>,
-    /// Columns an enricher adds, with their full names.
-    pub outputs: Vec<EnrichOutput>,
-    pub analytics: Vec<Arc<Analytic>>,
-    /// From `init`, from `bind`, and from the host about the plan itself.
-    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A loaded guest.
@@ -149,7 +119,7 @@ pub fn load(
         seed,
         // Most guests that can be replicated are; the others are started twice.
         role: if replicas > 1 { types::Role::Replica } else { types::Role::Whole },
-        plan: empty_plan(),
+        plan: plan::nothing(),
         bindings: Vec::new(),
         streams: Vec::new(),
     };
@@ -164,18 +134,17 @@ pub fn load(
     let state = lock(&runtime.states).open(&name, wanted.state_format);
     // Set once: the guest was made above.
     let _ = shared.state.set(state);
-    bound_plan(&name, &wanted)?;
-    let mut plan = resolve(&recipe, &wanted, catalogue, slot, &mut first.bindings)?;
-    recipe.bindings = std::mem::take(&mut first.bindings);
+    plan::bounded(&name, &wanted)?;
+    let (mut plan, bindings) = plan::resolve(&name, component, &recipe.files, &wanted, catalogue, slot)?;
+    recipe.bindings = bindings;
     recipe.streams = plan
         .subscriptions
         .iter()
         .map(|s| Stream { subscription: s.number, selection: s.selection.clone(), fields: s.fields.clone() })
         .collect();
     recipe.plan = wanted;
-    let mut first = first.live;
     let said = recipe.bind(&mut first)?;
-    plan.diagnostics.extend(said.into_iter().map(diagnostic));
+    plan.diagnostics.extend(said.iter().map(plan::diagnostic));
     plan.diagnostics.truncate(MAX_DIAGNOSTICS);
     let with = |source: GuestError, plan: &Plan| LoadError { source, diagnostics: plan.diagnostics.clone() };
     let mut started = vec![first];
@@ -310,15 +279,9 @@ impl std::fmt::Debug for Guest {
     }
 }
 
-/// A live instance that has answered `init`.
-struct Initialised {
-    live: Live,
-    bindings: Vec<types::Binding>,
-}
-
 impl Recipe {
     /// Instantiates and runs `init`.
-    fn init(&self) -> Result<(Initialised, types::Plan), LoadError> {
+    fn init(&self) -> Result<(Live, types::Plan), LoadError> {
         let writes = self.role == types::Role::Whole && self.component.world == World::Detector;
         let mut live = Live::new(&self.component, &self.shared, writes)?;
         let files = self.files.iter().map(|f| types::File { name: f.name.clone(), content: f.content.to_vec() });
@@ -332,9 +295,9 @@ impl Recipe {
         };
         let guest = || self.shared.name.clone();
         match live.init(&setup) {
-            Ok(Ok(plan)) => Ok((Initialised { live, bindings: Vec::new() }, plan)),
+            Ok(Ok(plan)) => Ok((live, plan)),
             Ok(Err(said)) => {
-                let diagnostics: Vec<Diagnostic> = said.into_iter().take(MAX_DIAGNOSTICS).map(diagnostic).collect();
+                let diagnostics: Vec<Diagnostic> = said.iter().take(MAX_DIAGNOSTICS).map(plan::diagnostic).collect();
                 let reason = diagnostics.first().map_or("it did not say why", |d| d.message.as_str()).to_owned();
                 Err(LoadError { source: GuestError::Refused { guest: guest(), reason }, diagnostics })
             }
@@ -352,25 +315,13 @@ impl Recipe {
 
     /// One more instance like the first.
     fn build(&self) -> Result<Live, GuestError> {
-        let (first, plan) = self.init().map_err(|e| e.source)?;
+        let (mut live, plan) = self.init().map_err(|e| e.source)?;
         if plan != self.plan {
             let reason = "answered init differently the second time".to_owned();
             return Err(GuestError::Plan { guest: self.shared.name.clone(), reason });
         }
-        let mut live = first.live;
         self.bind(&mut live)?;
         Ok(live)
-    }
-}
-
-fn empty_plan() -> types::Plan {
-    types::Plan {
-        subscriptions: Vec::new(),
-        outputs: Vec::new(),
-        analytics: Vec::new(),
-        state_format: 0,
-        diagnostics: Vec::new(),
-        extra: Vec::new(),
     }
 }
 
@@ -388,214 +339,4 @@ fn digest(component: &Component, config: &str, files: &[File]) -> String {
         part(&file.content);
     }
     hex(&all.finalize())
-}
-
-fn bound_plan(guest: &str, plan: &types::Plan) -> Result<(), GuestError> {
-    let most = plan.subscriptions.iter().map(|s| s.fields.len()).max().unwrap_or(0);
-    let bounds = [
-        (plan.subscriptions.len(), MAX_SUBSCRIPTIONS, "subscriptions"),
-        (most, MAX_FIELDS, "fields in one subscription"),
-        (plan.analytics.len(), MAX_ANALYTICS, "analytics"),
-        (plan.outputs.len(), MAX_OUTPUTS, "outputs"),
-    ];
-    match bounds.iter().find(|(count, limit, _)| count > limit) {
-        Some((count, limit, what)) => {
-            let reason = format!("its plan has {count} {what}, above the limit of {limit}");
-            Err(GuestError::Plan { guest: guest.to_owned(), reason })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Resolves a plan through the catalogue; `bindings` gets one binding per subscription of the guest, in its order.
-fn resolve(
-    recipe: &Recipe,
-    wanted: &types::Plan,
-    catalogue: &Catalogue,
-    slot: u16,
-    bindings: &mut Vec<types::Binding>,
-) -> Result<Plan, GuestError> {
-    let name = &recipe.shared.name;
-    let mut plan =
-        Plan { diagnostics: wanted.diagnostics.iter().cloned().map(diagnostic).collect(), ..Plan::default() };
-    for (number, subscription) in wanted.subscriptions.iter().enumerate() {
-        let asked = &subscription.source;
-        let source = Source {
-            kind: asked.kind.clone(),
-            category: asked.category.clone(),
-            product: asked.product.clone(),
-            service: asked.service.clone(),
-        };
-        let clauses: Vec<WhereClause> = subscription.where_.iter().map(clause).collect();
-        let special = source.kind.as_deref().is_some_and(|k| k.starts_with('@'));
-        let selection = if special { None } else { Selection::new(&source, &clauses) };
-        let Some(selection) = selection else {
-            let (code, message) = if special {
-                (
-                    "source-not-offered",
-                    format!("guest {name} subscribes to {source}, which this host does not offer yet"),
-                )
-            } else {
-                (
-                    "source-not-fed",
-                    format!("guest {name} subscribes to {source}, and no event of this host belongs to it"),
-                )
-            };
-            let message = printable(&message, 1 << 10);
-            bindings.push(types::Binding {
-                fields: subscription.fields.iter().map(|_| unfed(&message)).collect(),
-                kinds: Vec::new(),
-                note: message.clone(),
-            });
-            plan.diagnostics.push(about_guest(Gravity::Warning, code, message));
-            continue;
-        };
-        let fields: Vec<Bound> = subscription.fields.iter().map(|f| catalogue.resolve(Some(&selection), f)).collect();
-        bindings.push(types::Binding {
-            fields: fields.iter().map(bound_field).collect(),
-            kinds: selection.wanted().filter_map(|k| k.spec()).map(|k| k.name.to_owned()).collect(),
-            note: String::new(),
-        });
-        plan.subscriptions.push(Subscription {
-            number: number as u32,
-            source,
-            clauses,
-            selection,
-            names: subscription.fields.clone(),
-            fields,
-        });
-    }
-    match recipe.component.world {
-        World::Detector => {
-            let files: HashMap<&str, String> =
-                recipe.files.iter().map(|f| (f.name.as_str(), hex(&Sha256::digest(&f.content)))).collect();
-            for analytic in &wanted.analytics {
-                let digest = files.get(analytic.file.as_str()).unwrap_or(&recipe.component.digest);
-                let analytic = convert_analytic(analytic, digest.clone(), &mut plan.diagnostics);
-                plan.analytics.push(Arc::new(analytic));
-            }
-        }
-        World::Enricher | World::Formatter => {
-            for output in &wanted.outputs {
-                if output.name.is_empty() || !output.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                    let reason = format!("output name {:?} is not made of letters, digits and _", output.name);
-                    return Err(GuestError::Plan { guest: name.clone(), reason });
-                }
-                plan.outputs.push(EnrichOutput {
-                    slot,
-                    output: plan.outputs.len() as u16,
-                    name: format!("enrich.{name}.{}", output.name),
-                    shape: shape(output.shape),
-                    doc: output.doc.clone(),
-                });
-            }
-        }
-    }
-    Ok(plan)
-}
-
-fn convert_analytic(analytic: &types::Analytic, digest: String, diagnostics: &mut Vec<Diagnostic>) -> Analytic {
-    let metadata = if analytic.metadata.is_empty() {
-        serde_json::Value::Null
-    } else {
-        serde_json::from_str(&analytic.metadata).unwrap_or_else(|error| {
-            let message = format!("metadata of {} is not JSON: {error}", printable(&analytic.id, 256));
-            diagnostics.push(Diagnostic {
-                file: analytic.file.clone(),
-                line: analytic.line,
-                ..about_guest(Gravity::Warning, "metadata-not-json", message)
-            });
-            serde_json::Value::Null
-        })
-    };
-    Analytic {
-        id: analytic.id.clone(),
-        title: analytic.title.clone(),
-        level: level(analytic.level),
-        deliver: analytic.deliver,
-        file: analytic.file.clone(),
-        line: analytic.line,
-        metadata,
-        digest,
-    }
-}
-
-fn about_guest(gravity: Gravity, code: &str, message: String) -> Diagnostic {
-    Diagnostic {
-        gravity,
-        code: code.to_owned(),
-        message,
-        help: String::new(),
-        file: String::new(),
-        line: 0,
-        column: 0,
-        length: 0,
-    }
-}
-
-fn diagnostic(said: types::Diagnostic) -> Diagnostic {
-    Diagnostic {
-        gravity: match said.gravity {
-            types::Gravity::Error => Gravity::Error,
-            types::Gravity::Warning => Gravity::Warning,
-            types::Gravity::Hint => Gravity::Hint,
-        },
-        code: said.code,
-        message: said.message,
-        help: said.help,
-        file: said.file,
-        line: said.line,
-        column: said.column,
-        length: said.length,
-    }
-}
-
-fn clause(clause: &types::Clause) -> WhereClause {
-    let op = match clause.op {
-        types::Op::Equals => Op::Equals,
-        types::Op::Prefix => Op::Prefix,
-        types::Op::Suffix => Op::Suffix,
-        types::Op::Contains => Op::Contains,
-    };
-    WhereClause { field: clause.field.clone(), op, any_of: clause.any_of.clone() }
-}
-
-fn unfed(note: &str) -> types::BoundField {
-    types::BoundField {
-        availability: types::Availability::NeverHere,
-        shape: types::Shape::Dynamic,
-        note: note.to_owned(),
-    }
-}
-
-fn bound_field(bound: &Bound) -> types::BoundField {
-    types::BoundField {
-        availability: match bound.availability {
-            Availability::Bound => types::Availability::Bound,
-            Availability::Unknown => types::Availability::Unknown,
-            Availability::NeverHere => types::Availability::NeverHere,
-        },
-        shape: match bound.shape {
-            Shape::Text => types::Shape::Text,
-            Shape::TextList => types::Shape::TextList,
-            Shape::Unsigned => types::Shape::Unsigned,
-            Shape::Signed => types::Shape::Signed,
-            Shape::Float => types::Shape::Float,
-            Shape::Boolean => types::Shape::Boolean,
-            Shape::Dynamic => types::Shape::Dynamic,
-        },
-        note: bound.note.clone(),
-    }
-}
-
-fn shape(shape: types::Shape) -> Shape {
-    match shape {
-        types::Shape::Text => Shape::Text,
-        types::Shape::TextList => Shape::TextList,
-        types::Shape::Unsigned => Shape::Unsigned,
-        types::Shape::Signed => Shape::Signed,
-        types::Shape::Float => Shape::Float,
-        types::Shape::Boolean => Shape::Boolean,
-        types::Shape::Dynamic => Shape::Dynamic,
-    }
 }

@@ -13,10 +13,12 @@ mod engine;
 mod enriched;
 mod error;
 mod instance;
+mod interner;
 mod limits;
 mod live;
 mod load;
 mod outcome;
+mod plan;
 mod probe;
 mod project;
 mod state;
@@ -28,7 +30,8 @@ pub use enriched::{Enriched, OwnedValue};
 pub use error::{GuestError, LoadError};
 pub use instance::{EnrichHandled, Handled, Instance};
 pub use limits::Limits;
-pub use load::{File, Guest, Loaded, Node, Plan, Setup, Subscription, load};
+pub use load::{File, Guest, Loaded, Node, Setup, load};
+pub use plan::{Plan, Subscription};
 pub use probe::SPEAKS;
 
 /// What a guest is: decided by what it exports.

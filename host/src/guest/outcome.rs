@@ -12,7 +12,7 @@ use super::limits::Limits;
 use crate::detection::{Analytic, Detection, Evidence, Level};
 
 /// Messages of failures kept per slab; the rest is only counted.
-const MAX_MESSAGES: usize = 16;
+pub(super) const MAX_MESSAGES: usize = 16;
 /// Bytes of one such message.
 const MAX_MESSAGE: usize = 512;
 
@@ -25,9 +25,9 @@ pub(super) fn accept(
     handled: &mut Handled,
 ) {
     let slab_row = |r: types::RowRef| rows.get(r.batch as usize).and_then(|rows| rows.get(r.row as usize)).copied();
-    for (i, detection) in outcome.detections.into_iter().enumerate() {
-        if i >= limits.detections {
-            refuse(handled, &format!("more than {} detections in one call", limits.detections));
+    for detection in outcome.detections {
+        if handled.detections.len() >= limits.detections {
+            refuse(handled, &format!("more than {} detections in one slab", limits.detections));
             continue;
         }
         let Some(analytic) = analytics.get(detection.analytic as usize) else {
@@ -36,13 +36,14 @@ pub(super) fn accept(
         };
         let row = match detection.row {
             None => None,
-            Some(reference) => match slab_row(reference) {
-                Some(row) => Some(row),
-                None => {
+            Some(reference) => {
+                let row = slab_row(reference);
+                if row.is_none() {
                     refuse(handled, &format!("row {} of batch {}", reference.row, reference.batch));
                     continue;
                 }
-            },
+                row
+            }
         };
         let cut = Cut { limit: limits.string_bytes };
         let evidence = detection.evidence.into_iter().take(limits.items).map(|e| Evidence {
@@ -52,14 +53,21 @@ pub(super) fn accept(
             value: cut.bytes(e.value),
         });
         let fields = detection.fields.into_iter().take(limits.items).map(|(k, v)| (cut.text(k), cut.text(v)));
-        handled.detections.push(Detection {
+        let detection = Detection {
             analytic: analytic.clone(),
             row,
             level: detection.level.map(level),
             key: cut.key(detection.key),
             evidence: evidence.collect(),
             fields: fields.collect(),
-        });
+        };
+        let bytes = handled.bytes + size(&detection);
+        if bytes > limits.output_bytes {
+            refuse(handled, &format!("more than {} bytes of detections in one slab", limits.output_bytes));
+            continue;
+        }
+        handled.bytes = bytes;
+        handled.detections.push(detection);
     }
     for failure in outcome.failures {
         handled.failures += 1;
@@ -67,6 +75,14 @@ pub(super) fn accept(
             handled.messages.push((slab_row(failure.row), printable(&failure.message, MAX_MESSAGE)));
         }
     }
+}
+
+/// Bytes a detection holds, about.
+fn size(detection: &Detection) -> usize {
+    let evidence =
+        detection.evidence.iter().map(|e| e.selection.len() + e.field.len() + e.pattern.len() + e.value.len());
+    let fields = detection.fields.iter().map(|(name, value)| name.len() + value.len());
+    size_of::<Detection>() + detection.key.len() + evidence.sum::<usize>() + fields.sum::<usize>()
 }
 
 fn refuse(handled: &mut Handled, what: &str) {
@@ -169,6 +185,19 @@ mod tests {
         let flood = (0..20).map(|_| detection(0, None)).collect();
         let handled = accepted(&Limits { detections: 3, ..Limits::default() }, flood);
         assert_eq!((handled.detections.len(), handled.refused, handled.messages.len()), (3, 17, MAX_MESSAGES));
+    }
+
+    #[test]
+    fn one_slab_has_one_bound_however_many_calls_it_took() {
+        let limits = Limits { output_bytes: 10_000, ..Limits::default() };
+        let mut handled = Handled::default();
+        for _ in 0..100 {
+            let heavy = types::Detection { key: "k".repeat(1_000), ..detection(0, None) };
+            let outcome = types::Outcome { detections: vec![heavy], failures: Vec::new() };
+            accept(&[analytic()], &limits, &[vec![0]], outcome, &mut handled);
+        }
+        assert!((5..10).contains(&handled.detections.len()), "{}", handled.detections.len());
+        assert_eq!(handled.detections.len() + handled.refused as usize, 100);
     }
 
     #[test]

@@ -4,12 +4,16 @@ use std::path::Path;
 
 use wasmparser::{Encoding, Parser, Payload};
 
+use super::context::printable;
 use super::{GuestError, World};
 
 /// The interface version this host speaks: the version of `wit/`.
 pub const SPEAKS: &str = "0.1.0";
 
 const PACKAGE: &str = "picket:guest/";
+
+/// Bytes of a name that an error shows.
+const MAX_NAME: usize = 256;
 
 /// Interfaces a guest may import.
 const OFFERED: [&str; 4] = ["types", "host", "lookup", "state"];
@@ -48,16 +52,12 @@ pub fn probe(path: &Path, bytes: &[u8]) -> Result<Probed, GuestError> {
             }
         }
     }
-    match found {
-        Some((_, world)) => Ok(Probed { world, explains }),
-        None => {
-            let mut listed: Vec<String> = exports.into_iter().take(8).collect();
-            if listed.is_empty() {
-                listed.push("none".to_owned());
-            }
-            Err(GuestError::NoWorld { path: path.into(), exports: listed.join(", ") })
-        }
+    if let Some((_, world)) = found {
+        return Ok(Probed { world, explains });
     }
+    let listed: Vec<String> = exports.into_iter().take(8).collect();
+    let exports = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
+    Err(GuestError::NoWorld { path: path.into(), exports })
 }
 
 /// Top-level import and export names.
@@ -70,6 +70,8 @@ fn names(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), GuestE
             _ => "it does not begin with the WebAssembly magic number".to_owned(),
         }));
     }
+    // Names go into errors, and may be anything.
+    let read = |name: &str| printable(name, MAX_NAME);
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     // Nested modules and components have sections of their own; only the outermost names count.
     let mut depth = 0_usize;
@@ -83,12 +85,12 @@ fn names(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), GuestE
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    imports.push(import.map_err(|e| not(e.to_string()))?.name.name.to_owned());
+                    imports.push(read(import.map_err(|e| not(e.to_string()))?.name.name));
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    exports.push(export.map_err(|e| not(e.to_string()))?.name.name.to_owned());
+                    exports.push(read(export.map_err(|e| not(e.to_string()))?.name.name));
                 }
             }
             _ => {}
@@ -125,7 +127,7 @@ fn check_version(path: &Path, version: &str) -> Result<(), GuestError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn leb(mut n: usize, out: &mut Vec<u8>) {
@@ -146,7 +148,7 @@ mod tests {
     }
 
     /// A component with these names: every import and export is an instance of the empty instance type.
-    fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
+    pub fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
         let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
         section(7, &[1, 0x42, 0], &mut bytes);
         let named = |name: &str, body: &mut Vec<u8>| {
@@ -203,6 +205,8 @@ mod tests {
         assert!(newer.contains("guest wants picket:guest@0.4.0, this host speaks picket:guest@0.1.0"), "{newer}");
         let extra = refusal(&component(&["picket:guest/socket@0.1.0"], &["picket:guest/detector@0.1.0"]));
         assert!(extra.contains("imports picket:guest/socket@0.1.0"), "{extra}");
+        let escape = refusal(&component(&["a:b/\u{1b}[31m"], &[]));
+        assert!(escape.contains("imports a:b/\\u{1b}[31m"), "{escape}");
         let command = refusal(&component(&[], &["wasi:cli/run@0.2.6"]));
         assert!(command.contains("exports: wasi:cli/run@0.2.6"), "{command}");
         let two = refusal(&component(&[], &["picket:guest/detector@0.1.0", "picket:guest/enricher@0.1.0"]));

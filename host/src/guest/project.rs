@@ -3,9 +3,8 @@
 //! Text is dictionary-encoded: the guest looks at each distinct value once. Measured, that is worth more than the hashing it costs, except
 //! where nearly all values differ; such a column is sent plain for a while.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::bindings::types::{Batch, Cells, Column, TextLists, Texts, Turn};
+use super::interner::{Interner, push};
 use crate::kind::{self, Bound, Selection, Shape};
 use crate::slab::{Slab, Value};
 
@@ -16,9 +15,6 @@ pub(super) mod presence {
     pub const NULL: u8 = 2;
     pub const UNAVAILABLE: u8 = 3;
 }
-
-/// Longer values are not looked for in the dictionary: they are rarely equal.
-const LONG: usize = 512;
 
 /// Batches for which a column of distinct values is sent plain before the dictionary is tried again.
 const PLAIN_FOR: u8 = 15;
@@ -304,11 +300,6 @@ fn list_column<'s>(
     }
 }
 
-fn push(texts: &mut Texts, text: &[u8]) {
-    texts.arena.extend_from_slice(text);
-    texts.ends.push(texts.arena.len() as u32);
-}
-
 /// One cell of a typed column. What does not fit the column's type is absent: never a wrong number.
 fn scalar<T: Default>(value: &Value<'_>, convert: fn(&Value<'_>) -> Option<T>, mut note: impl FnMut(u8)) -> T {
     let converted = convert(value);
@@ -366,69 +357,127 @@ fn boolean(value: &Value<'_>) -> Option<u8> {
     }
 }
 
-/// Finds equal values of one column. Hashes are keyed: event strings come from attackers, and equal hashes would cost a scan each.
-struct Interner {
-    seed: u64,
-    /// Open addressing: (hash, code + 1); 0 = free.
-    table: Vec<(u32, u32)>,
-    held: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::interner::LONG;
+    use super::super::tests::{foreign, slab};
+    use super::*;
+    use crate::kind::{Catalogue, Source};
 
-impl Interner {
-    fn new() -> Interner {
-        use std::hash::{BuildHasher as _, RandomState};
-        Interner { seed: RandomState::new().hash_one(0_u8), table: Vec::new(), held: 0 }
+    fn projector(fields: &[&str]) -> Projector {
+        let catalogue = Catalogue { any_json: true, ..Catalogue::default() };
+        let selection = Selection::new(&Source::default(), &[]).unwrap();
+        let fields = fields.iter().map(|f| catalogue.resolve(Some(&selection), f)).collect();
+        Projector::new(vec![Stream { subscription: 3, selection, fields }])
     }
 
-    fn clear(&mut self, expected: usize) {
-        self.table.clear();
-        self.table.resize((2 * expected).next_power_of_two().max(16), (0, 0));
-        self.held = 0;
+    /// The one text column of a slab: its codes, and each row's value.
+    fn column(projector: &mut Projector, slab: &Slab) -> (Vec<u32>, Vec<String>) {
+        projector.select(slab);
+        let (turn, _) = projector.turn(slab, None);
+        let Cells::Text(texts) = &turn.batches[0].columns[0].cells else { panic!("{turn:?}") };
+        let value = |i: usize| {
+            let start = if i == 0 { 0 } else { texts.ends[i - 1] as usize };
+            String::from_utf8_lossy(&texts.arena[start..texts.ends[i] as usize]).into_owned()
+        };
+        let values = (0..slab.len()).map(|i| value(texts.codes.get(i).map_or(i, |c| *c as usize))).collect();
+        let codes = texts.codes.clone();
+        projector.recycle(turn);
+        (codes, values)
     }
 
-    /// The code of `text` in `texts`, which gets it if it is new.
-    fn intern(&mut self, texts: &mut Texts, text: &[u8]) -> u32 {
-        let code = texts.ends.len() as u32;
-        if text.len() > LONG {
-            push(texts, text);
-            return code;
-        }
-        let hash = xxh3_64_with_seed(text, self.seed) as u32;
-        let mask = self.table.len() - 1;
-        let mut at = hash as usize & mask;
-        loop {
-            match self.table[at] {
-                (_, 0) => break,
-                (h, c) if h == hash => {
-                    let known = (c - 1) as usize;
-                    let start = if known == 0 { 0 } else { texts.ends[known - 1] as usize };
-                    if texts.arena[start..texts.ends[known] as usize] == *text {
-                        return known as u32;
-                    }
-                }
-                _ => {}
-            }
-            at = (at + 1) & mask;
-        }
-        self.table[at] = (hash, code + 1);
-        self.held += 1;
-        push(texts, text);
-        if self.held * 2 > self.table.len() {
-            self.grow();
-        }
-        code
+    #[test]
+    fn equal_values_are_sent_once_and_distinct_ones_without_codes() {
+        let mut projector = projector(&["CommandLine"]);
+        let (codes, values) = column(&mut projector, &slab(&["ls", "id", "ls", "", "id"]));
+        assert_eq!(codes, [0, 1, 0, 2, 1]);
+        assert_eq!(values, ["ls", "id", "ls", "", "id"]);
+        let (codes, values) = column(&mut projector, &slab(&["a", "b"]));
+        assert_eq!((codes, values), (vec![], vec!["a".to_owned(), "b".to_owned()]));
     }
 
-    fn grow(&mut self) {
-        let mut table = vec![(0, 0); self.table.len() * 2];
-        let mask = table.len() - 1;
-        for &(hash, code) in self.table.iter().filter(|(_, code)| *code != 0) {
-            let mut at = hash as usize & mask;
-            while table[at].1 != 0 {
-                at = (at + 1) & mask;
-            }
-            table[at] = (hash, code);
+    #[test]
+    fn a_column_of_distinct_values_is_plain_for_a_while() {
+        let mut projector = projector(&["CommandLine"]);
+        let lines: Vec<String> = (0..32).map(|i| format!("line {i}")).collect();
+        let distinct: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(column(&mut projector, &slab(&distinct)).0, Vec::<u32>::new());
+        for _ in 0..PLAIN_FOR {
+            let (codes, values) = column(&mut projector, &slab(&["ls", "ls"]));
+            assert_eq!((codes, values), (vec![], vec!["ls".to_owned(); 2]));
         }
-        self.table = table;
+        assert_eq!(column(&mut projector, &slab(&["ls", "ls"])).0, [0, 0]);
+    }
+
+    #[test]
+    fn long_values_and_many_items_keep_their_place() {
+        let long = "x".repeat(LONG + 1);
+        let (codes, values) = column(&mut projector(&["CommandLine"]), &slab(&[&long, "a", &long, "a"]));
+        assert_eq!(codes, [0, 1, 2, 1]);
+        assert_eq!(values, [&long, "a", &long, "a"]);
+
+        // Far more distinct items than rows: the table grows, and codes still name their values.
+        let items: Vec<String> = (0..500).map(|i| format!("item {i}")).collect();
+        let slab = foreign(&[serde_json::json!({ "list": items }), serde_json::json!({ "list": items })]);
+        let mut projector = projector(&["list"]);
+        projector.select(&slab);
+        let (turn, _) = projector.turn(&slab, None);
+        let Cells::TextList(lists) = &turn.batches[0].columns[0].cells else { panic!("a list") };
+        assert_eq!(lists.ends, [500, 1_000]);
+        assert_eq!(lists.values.ends.len(), 500);
+        assert_eq!(lists.values.codes[..500], lists.values.codes[500..]);
+        assert!(lists.values.codes[..500].iter().copied().eq(0..500));
+    }
+
+    #[test]
+    fn a_dynamic_column_changes_shape_with_its_rows() {
+        let mut projector = projector(&["x"]);
+        let mut shapes = Vec::new();
+        for value in
+            [serde_json::json!(["a", "b"]), serde_json::json!("a"), serde_json::json!([]), serde_json::json!(1)]
+        {
+            let slab = foreign(&[serde_json::json!({ "x": value })]);
+            projector.select(&slab);
+            let (turn, rows) = projector.turn(&slab, None);
+            assert_eq!((turn.batches[0].subscription, rows), (3, vec![vec![0]]));
+            shapes.push(match &turn.batches[0].columns[0].cells {
+                Cells::Text(texts) => format!("text {:?}", String::from_utf8_lossy(&texts.arena)),
+                Cells::TextList(lists) => format!("list of {:?}", lists.ends),
+                other => format!("{other:?}"),
+            });
+            projector.recycle(turn);
+        }
+        assert_eq!(shapes, ["list of [2]", "text \"a\"", "list of [0]", "text \"1\""]);
+    }
+
+    #[test]
+    fn one_row_can_be_taken_alone() {
+        let mut projector = projector(&["CommandLine"]);
+        let slab = slab(&["a", "b", "c"]);
+        assert_eq!(projector.select(&slab), 3);
+        let (turn, rows) = projector.turn(&slab, Some(1));
+        assert_eq!((turn.batches[0].rows, &turn.batches[0].seqs, rows), (1, &vec![101], vec![vec![1]]));
+        let (turn, rows) = projector.turn(&slab, Some(7));
+        assert!(turn.batches.is_empty() && rows.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_a_column_is_absent_and_never_wrong() {
+        assert_eq!(unsigned(&Value::Signed(-1)), None);
+        assert_eq!(unsigned(&Value::Text(b"12")), Some(12));
+        assert_eq!(unsigned(&Value::Text(b"12 ")), None);
+        assert_eq!(unsigned(&Value::Float(1.0)), None);
+        assert_eq!(signed(&Value::Unsigned(u64::MAX)), None);
+        assert_eq!(signed(&Value::Text(b"-3")), Some(-3));
+        assert_eq!(float(&Value::Signed(-2)), Some(-2.0));
+        assert_eq!(boolean(&Value::Unsigned(2)), None);
+        assert_eq!(boolean(&Value::Text(b"true")), Some(1));
+        assert_eq!(boolean(&Value::Text(b"\xff")), None);
+        let mut scratch = Vec::new();
+        assert_eq!(as_text(&Value::Bool(false), &mut scratch), (presence::PRESENT, &b"false"[..]));
+        let items: [Box<[u8]>; 2] = [b"a"[..].into(), b"b"[..].into()];
+        let list = Value::List(crate::slab::List::Owned(&items));
+        assert_eq!(as_text(&list, &mut scratch), (presence::PRESENT, &b"a b"[..]));
+        assert_eq!(as_text(&Value::Unavailable, &mut scratch), (presence::UNAVAILABLE, &b""[..]));
     }
 }

@@ -37,6 +37,11 @@ fn setup(name: &str) -> Setup {
     }
 }
 
+/// A machine that tests run on may be overloaded: only processor time counts.
+fn patient() -> Limits {
+    Limits { wall_factor: 1_000_000, ..Limits::default() }
+}
+
 fn load_test_guest(runtime: &Runtime, setup: Setup) -> Result<Loaded, LoadError> {
     let (path, bytes) = built("test-guests", &setup.name.clone());
     let component = runtime.compile(&setup.name, &path, &bytes).unwrap();
@@ -86,7 +91,7 @@ fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
     Arc::new(slab)
 }
 
-fn slab(lines: &[&str]) -> Arc<Slab> {
+pub(super) fn slab(lines: &[&str]) -> Arc<Slab> {
     slab_from(100, lines)
 }
 
@@ -171,7 +176,7 @@ fn a_guest_that_always_traps_rests_and_accounts_for_every_row() {
 
 #[test]
 fn a_spinning_guest_is_ended_by_processor_time() {
-    let limits = Limits { call_cpu: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { call_cpu: Duration::from_millis(50), ..patient() };
     let mut instance = one_instance(Setup { limits, ..setup("spin") });
     let handled = instance.on_events(&slab(&["quiet", "spin-now", "quiet"]));
     assert_eq!(handled.trapped.as_deref(), Some("cpu deadline of 50ms passed"));
@@ -181,9 +186,9 @@ fn a_spinning_guest_is_ended_by_processor_time() {
 #[test]
 fn a_guest_that_spins_before_it_runs_is_refused() {
     for (when, call) in [("init", "init"), ("bind", "bind")] {
-        let limits = Limits { init_cpu: Duration::from_millis(100), ..Limits::default() };
+        let limits = Limits { init_cpu: Duration::from_millis(100), ..patient() };
         let config = serde_json::json!({ when: true });
-        let refused = load_test_guest(&runtime(), Setup { limits, config, ..setup("spin") }).unwrap_err();
+        let refused = load_test_guest(&runtime(), Setup { config, limits, ..setup("spin") }).unwrap_err();
         assert_eq!(refused.to_string(), format!("guest spin: {call} failed: cpu deadline of 100ms passed"));
     }
 }
@@ -196,6 +201,38 @@ fn a_guest_that_takes_too_much_memory_is_named() {
     let reason = "memory limit of 16777216 bytes reached";
     assert_eq!(handled.trapped.as_deref(), Some(reason));
     assert_eq!(handled.set_aside, [(1, reason.into())]);
+}
+
+#[test]
+fn a_stack_without_end_is_a_trap_like_any_other() {
+    let mut instance = one_instance(setup("hog"));
+    let handled = instance.on_events(&slab(&["modest", "deep-now", "modest"]));
+    assert!(handled.trapped.as_deref().is_some_and(|r| r.contains("call stack exhausted")), "{:?}", handled.trapped);
+    assert_eq!(handled.set_aside.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_row_is_explained_by_a_fresh_instance() {
+    let loaded = load_test_guest(&runtime(), echo("CommandLine", false)).unwrap();
+    let nodes = loaded.guest.explain("echo", &slab(&["a", "b"]), 1).unwrap();
+    let seen: Vec<_> =
+        nodes.iter().map(|n| (n.parent, n.label.as_str(), n.reason.as_str(), n.actual.clone())).collect();
+    assert_eq!(
+        seen,
+        [
+            (0, "echo", "1 rows", OwnedValue::Absent),
+            (0, "field", "1 rows", OwnedValue::Text(b"b"[..].into())),
+            (2, "liar", "1 rows", OwnedValue::Null),
+        ]
+    );
+    assert_eq!(
+        loaded.guest.explain("other", &slab(&["a"]), 0).unwrap_err().to_string(),
+        "guest echo: has no rule other"
+    );
+    assert!(matches!(loaded.guest.explain("echo", &slab(&["a"]), 1), Err(GuestError::NotSelected { .. })));
+    let silent = load_test_guest(&runtime(), setup("poison")).unwrap();
+    assert!(!silent.guest.explains());
+    assert!(matches!(silent.guest.explain("needle", &slab(&["a"]), 0), Err(GuestError::NoExplain { .. })));
 }
 
 #[test]
@@ -232,7 +269,7 @@ fn seen(handled: &Handled, row: usize) -> Vec<(String, String)> {
 }
 
 /// A slab of JSON that no field table describes.
-fn foreign(events: &[serde_json::Value]) -> Arc<Slab> {
+pub(super) fn foreign(events: &[serde_json::Value]) -> Arc<Slab> {
     let mut slab = Slab::default();
     for (i, event) in events.iter().enumerate() {
         let cells = slab.cells.len() as u32;
@@ -312,7 +349,10 @@ fn typed_columns_have_their_type_and_unknown_fields_a_hint() {
     let own = |rows: &[(&str, &str)]| rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
     let all = u64::MAX.to_string();
     let rest = [("text-list", ""), ("text", kind), ("absent", ""), ("unavailable", "")];
-    assert_eq!(seen(&handled, 0), own(&[&[("text", "id"), ("unsigned", &all), ("unsigned", "100")], &rest[..]].concat()));
+    assert_eq!(
+        seen(&handled, 0),
+        own(&[&[("text", "id"), ("unsigned", &all), ("unsigned", "100")], &rest[..]].concat())
+    );
     assert_eq!(seen(&handled, 1), own(&[&[("text", "id"), ("absent", ""), ("unsigned", "101")], &rest[..]].concat()));
 }
 
@@ -350,6 +390,17 @@ fn state_survives_a_swap_and_not_another_format_or_guest() {
 }
 
 #[test]
+fn instances_move_to_threads() {
+    fn movable<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    movable::<Instance>();
+    shared::<Guest>();
+    shared::<Component>();
+    shared::<Runtime>();
+    shared::<Enriched>();
+}
+
+#[test]
 fn digests_tell_components_configs_and_files_apart() {
     let runtime = runtime();
     let digest = |setup: Setup| load_test_guest(&runtime, setup).unwrap().guest.digest.clone();
@@ -358,6 +409,46 @@ fn digests_tell_components_configs_and_files_apart() {
     assert_ne!(base, digest(echo("b", false)));
     assert_ne!(base, digest(echo("a", true)));
     assert_ne!(base, digest(Setup { config: serde_json::json!({"x": 1}), ..echo("a", false) }));
+}
+
+#[test]
+fn what_an_enricher_trapped_on_or_lied_about_is_unavailable() {
+    let loaded = load_test_guest(&runtime(), setup("flaky")).unwrap();
+    let mut enricher = loaded.guest.instances().remove(0);
+    let state = |enriched: &EnrichHandled| -> Vec<String> {
+        let columns = enriched.columns.as_ref().unwrap();
+        (0..enriched.offered as usize).map(|row| format!("{:?}", columns.value(0, row))).collect()
+    };
+    let seen = format!("{:?}", crate::slab::Value::Text(b"seen"));
+    let trapped = enricher.enrich(&slab(&["a", "poison-row", "b"]));
+    assert_eq!(state(&trapped), [&seen, "Unavailable", &seen]);
+    assert_eq!((trapped.set_aside.len(), trapped.trapped.is_some(), trapped.refused), (1, true, 0));
+    let lied = enricher.enrich(&slab(&["a", "liar-row"]));
+    assert_eq!(state(&lied), ["Unavailable", "Unavailable"]);
+    assert_eq!((lied.set_aside.len(), lied.trapped, lied.refused), (0, None, 1));
+    let well = enricher.enrich(&slab(&["a"]));
+    assert_eq!((state(&well), well.refused), (vec![seen], 0));
+}
+
+#[test]
+fn sources_that_nothing_feeds_are_a_warning() {
+    let source = |name: &str| {
+        let config = serde_json::json!({ "source": name });
+        let loaded = load_test_guest(&runtime(), Setup { config, ..setup("flaky") }).unwrap();
+        assert_eq!(loaded.guest.plan.subscriptions.len(), 0);
+        assert_eq!(loaded.guest.instances().remove(0).enrich(&slab(&["a"])).offered, 0);
+        loaded.diagnostics.into_iter().map(|d| (d.gravity, d.code)).collect::<Vec<_>>()
+    };
+    assert_eq!(source("registry"), [(Gravity::Warning, "source-not-fed".to_owned())]);
+    assert_eq!(source("@detection"), [(Gravity::Warning, "source-not-offered".to_owned())]);
+}
+
+#[test]
+fn a_guest_that_refuses_to_start_says_why() {
+    let config = serde_json::json!({ "refuse": true });
+    let refused = load_test_guest(&runtime(), Setup { config, ..setup("flaky") }).unwrap_err();
+    assert_eq!(refused.to_string(), "guest flaky: refused to start: told to refuse");
+    assert_eq!(refused.diagnostics[0].code, "refused");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! log and count. It subscribes to everything.
 
 use picket_guest::{
-    Analytic, Availability, Binding, Column, Detection, Detector, Diagnostic, Gravity, Level, Outcome, Plan, RowRef,
-    Setup, Source, Turn,
+    Analytic, Availability, Binding, Column, Detection, Detector, Diagnostic, Explain, Gravity, Level, Node, Outcome,
+    Plan, RowRef, Setup, Source, Turn, Value,
 };
 
 struct Echo {
@@ -64,6 +64,30 @@ impl Detector for Echo {
     }
 }
 
+impl Explain for Echo {
+    /// A root, and below it a node per field; the last one lies about its parent.
+    fn explain(&mut self, analytic: u32, turn: &Turn) -> Vec<Node> {
+        let node = |parent, label: &str, field: &str, actual| Node {
+            parent,
+            label: label.to_owned(),
+            field: field.to_owned(),
+            pattern: String::new(),
+            actual,
+            holds: true,
+            reason: format!("{} rows", turn.rows().count()),
+            line: analytic,
+        };
+        let columns = &turn.batches[0].columns;
+        let mut nodes = vec![node(0, "echo", "", Value::Absent)];
+        for (field, column) in self.fields.iter().zip(columns) {
+            let actual = column.text(0).map_or(Value::Absent, |text| Value::Text(text.to_vec()));
+            nodes.push(node(0, "field", field, actual));
+        }
+        nodes.push(node(u32::MAX, "liar", "", Value::Null));
+        nodes
+    }
+}
+
 fn read(column: &Column, row: u32) -> (&'static str, Vec<u8>) {
     let number = |text: String| text.into_bytes();
     if column.is_absent(row) {
@@ -111,4 +135,4 @@ fn calls(seq: u64) -> Vec<(String, String)> {
     ]
 }
 
-picket_guest::export_detector!(Echo);
+picket_guest::export_explaining_detector!(Echo);
