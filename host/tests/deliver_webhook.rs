@@ -19,7 +19,7 @@ use serde_json::Value;
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_SECRET: &str = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 /// Ends a hang; far above what any of this takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 // === The receiver ===
 
@@ -408,7 +408,9 @@ fn child_that_appends() {
             // Goes on when told to.
             orders.next();
         }
-        batch.iter().for_each(|alert| println!("ID {}", alert.id));
+        for alert in &batch {
+            println!("ID {}", alert.id);
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn fifteen_seconds() -> Period {
 }
 
 fn three_days() -> Period {
-    Period(Duration::from_secs(3 * 86_400))
+    Period(Duration::from_hours(72))
 }
 
 /// Scheme, host and port: the path and query of a webhook are often a credential.
