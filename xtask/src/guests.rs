@@ -39,7 +39,7 @@ impl Group {
     }
 
     /// The NAME in the name of a package, if that follows the pattern.
-    fn guest_name<'a>(self, package: &'a str) -> Option<&'a str> {
+    fn guest_name(self, package: &str) -> Option<&str> {
         let (start, end) = self.pattern().split_once("NAME")?;
         package.strip_prefix(start)?.strip_suffix(end).filter(|name| !name.is_empty())
     }
