@@ -5,11 +5,13 @@
 mod bench;
 mod build;
 mod guests;
+mod kernels;
 mod project;
 mod run;
 mod setup;
 mod stages;
 mod test;
+mod vm;
 mod wasm;
 
 use std::{env, ffi::OsString, fmt, process::ExitCode};
@@ -26,6 +28,7 @@ usage: cargo xtask COMMAND
         [--test-guests]        (--test-guests: also those of tests/guests, to target/test-guests/*.wasm)
   run [ARGS...]                set up, build, then `picket run` with our guests and rules and ARGS (needs root)
   test [-- CARGO-TEST-ARGS...] set up, build, then every check and every test
+  vm KERNEL [--append ARGS]    the live test on another kernel (6.1), in QEMU; ARGS go to the kernel's command line
   bench [NAME] [--json]        build, then measure; --json prints one object per row
 
 exit codes: 0 ok, 1 failed, 2 wrong usage, 4 this machine cannot";
@@ -98,6 +101,7 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
         }
         "run" => run::run(&mut stages, rest),
         "test" => test::test(stages, rest),
+        "vm" => kernels::command(rest),
         "bench" => bench::bench(&mut stages, rest),
         other => bail!(Misuse(format!("there is no command `{other}`"))),
     }

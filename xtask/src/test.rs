@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, NATIVE},
+    kernels,
     project::{Project, succeed},
     setup::{self, quiet},
     stages::{Outcome, Stages},
@@ -44,7 +45,11 @@ fn every_stage(stages: &mut Stages, arguments: &[OsString]) -> Result<()> {
         }
         succeed(command.args(arguments), "cargo test").map(|()| Outcome::Done)
     })?;
-    stages.stage("our rules", || rules(&project))
+    stages.stage("our rules", || rules(&project))?;
+    for (kernel, append) in kernels::BOOTS {
+        stages.stage(format!("kernel {kernel} {append}").trim_end(), || kernels::boot(&project, kernel, append))?;
+    }
+    Ok(())
 }
 
 /// Runs a subcommand of cargo that may not be installed.
