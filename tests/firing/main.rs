@@ -68,6 +68,9 @@ fn stand_ins_appear_as_their_fixtures_say() {
     }
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = scratch();
+    if let Err(reason) = try_stage(scratch.path()) {
+        return skip(&format!("this host gives no namespaces: {reason}"));
+    }
     for stimulus in loader(scratch.path()).stand_ins() {
         let Action::Run(mut spec) = stimulus.action else { continue };
         spec.env.push(("STAND_IN_REPORT".to_owned(), "1".to_owned()));
@@ -205,6 +208,25 @@ fn judge(stimuli: &[Stimulus], ids: &BTreeMap<String, String>, alerts: &[Alert])
         writeln!(table, "{fixture:<17} {seen:<9} {count}").expect("writing to a string");
     }
     (table, wrong)
+}
+
+/// Whether this host lets root make namespaces; many containers do not.
+fn try_stage(scratch: &Path) -> Result<(), String> {
+    let directory = scratch.join("trial");
+    let spec = Spec {
+        hide: Vec::new(),
+        files: Vec::new(),
+        addresses: Vec::new(),
+        uid: 0,
+        cwd: directory.clone(),
+        program: env!("CARGO_BIN_EXE_picket-stand-in").into(),
+        argv: vec!["stand-in".to_owned()],
+        env: Vec::new(),
+        input: String::new(),
+    };
+    let ended = perform(&directory, &spec);
+    // Anything but a refusal is a mistake of the stage, and the stimuli will show it.
+    if ended.err.contains("EPERM") { Err(ended.err) } else { Ok(()) }
 }
 
 /// How a stimulus ended, and what it wrote.
