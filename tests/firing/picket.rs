@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// How long the start (compiling guests) and the drain may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Says on standard error that every hook is attached.
 const READY: &str = "picket is ready";
 /// The exit code of `this host cannot`.
