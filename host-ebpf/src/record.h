@@ -212,6 +212,13 @@ static __always_inline u32 admit(u32 kind, u32 rung, bool own)
 	return i->flags | probe;
 }
 
+/* Whether a kind is wanted on a rung; counts nothing. For the first half of a two-step hook. */
+static __always_inline bool wanted(u32 kind, u32 rung)
+{
+	struct interest *i = bpf_map_lookup_elem(&INTEREST, &kind);
+	return i && i->rung == rung && i->flags & WANTED;
+}
+
 /* Hands the record over. Lifecycle kinds may fill the ring, the others leave a quarter to them. The
  * reader polls, so it is woken only when the unread bytes pass a multiple of 64 KiB: a wake-up per
  * record costs the producer more than the record. */

@@ -55,12 +55,12 @@ __noinline int put_arguments(u32 index, u64 from, u64 length, u64 original)
 		opaque(at);
 		if (!n)
 			break;
-		if (at > BIG - 4096) {
+		if (at > BIG - 8192) {
 			status = CUT;
 			break;
 		}
 		opaque(n);
-		n = n > 4096 ? 4096 : n;
+		n &= 8191; /* older verifiers understand a mask where they lose a comparison */
 		if (bpf_probe_read_user(a.record + at, n, (void *)from)) {
 			status = FAULT;
 			break;

@@ -164,8 +164,12 @@ SEC("kprobe/security_file_open")
 int security_file_open__kprobe(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid(), file = PT_REGS_PARM1_CORE(ctx);
-	if (bpf_map_lookup_elem(&OPENING, &id))
+	if (!wanted(KIND_SECURITY_FILE_OPEN, RUNG_KPROBE))
+		return 0;
+	if (bpf_map_lookup_elem(&OPENING, &id)) { /* the return probe missed one */
+		count(KIND_SECURITY_FILE_OPEN, run);
 		drop(KIND_SECURITY_FILE_OPEN, DROPPED_UNPAIRED);
+	}
 	bpf_map_update_elem(&OPENING, &id, &file, BPF_ANY);
 	return 0;
 }

@@ -99,6 +99,8 @@ int security_inode_unlink__kprobe__security_path_unlink(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
+	if (!wanted(KIND_SECURITY_INODE_UNLINK, RUNG_KPROBE))
+		return 0;
 	struct unlinking u = { .mount = (u64)BPF_CORE_READ(dir, mnt), .dentry = PT_REGS_PARM2_CORE(ctx) };
 	bpf_map_update_elem(&UNLINKING, &id, &u, BPF_ANY);
 	return 0;
@@ -109,6 +111,8 @@ int security_inode_unlink__kprobe(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid(), dentry = PT_REGS_PARM2_CORE(ctx);
 	struct unlinking *known = bpf_map_lookup_elem(&UNLINKING, &id), u = {};
+	if (!wanted(KIND_SECURITY_INODE_UNLINK, RUNG_KPROBE))
+		return 0;
 	if (known && known->seen) {
 		__sync_fetch_and_add(&known->depth, 1);
 		return 0;

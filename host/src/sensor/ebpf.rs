@@ -35,6 +35,9 @@ pub use picket_ebpf::Rung;
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Records handed over by one [`Ebpf::poll`] at most, so that the caller keeps its turn.
 const RECORDS_PER_POLL: usize = 4096;
+/// How often, and how long apart, to look again for a canary that is late.
+const CANARY_PATIENCE: u32 = 100;
+const CANARY_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes read from the task iterator at once.
 const SEED_CHUNK: usize = 64 << 10;
 
@@ -344,8 +347,8 @@ impl Ebpf {
         sys::realtime_minus_boottime()
     }
 
-    /// Bytes of the ring that are not read yet are bounded by this.
-    pub fn loaded_programs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+    /// Every program of the object and, where the kernel refused it, why.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.programs.iter().map(|(name, entry)| (name.as_str(), entry.load_error.as_deref()))
     }
 
@@ -476,14 +479,23 @@ impl Ebpf {
             Class::Lifecycle => RUN,
             _ => CANARY,
         };
+        // An exec cannot be done without becoming or starting another program; its hook is a raw
+        // tracepoint like fork's and exit's, which do answer.
+        let silent_by_nature = kind == Kind::ALL[0];
         let before = self.sums(kind)?[counted];
         let own = self.config.get(&0, 0).map_err(|e| SensorError::map("CONFIG", e))?[0];
         self.config.set(0, [own, 1], 0).map_err(|e| SensorError::map("CONFIG", e))?;
         canary::operate();
+        // A joined thread's exit hook may run a moment after the join returns.
+        let mut patience = CANARY_PATIENCE;
+        let mut arrived = self.sums(kind)?[counted] > before;
+        while !arrived && patience > 0 && !silent_by_nature {
+            std::thread::sleep(CANARY_PAUSE);
+            patience -= 1;
+            arrived = self.sums(kind)?[counted] > before;
+        }
         self.config.set(0, [own, 0], 0).map_err(|e| SensorError::map("CONFIG", e))?;
-        // An exec cannot be done without becoming or starting another program; its hook is a raw
-        // tracepoint like fork's and exit's, which do answer.
-        Ok(self.sums(kind)?[counted] > before || kind == Kind::ALL[0])
+        Ok(arrived || silent_by_nature)
     }
 
     fn set_interest(&mut self, kind: Kind, flags: u32, rung: Option<Rung>) -> Result<(), SensorError> {

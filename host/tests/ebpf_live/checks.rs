@@ -48,6 +48,8 @@ pub struct Observed<'a> {
     pub succeeded: bool,
     pub on_kprobe: bool,
     pub seeds: Vec<Record<'a>>,
+    /// Processes that lived before and after the seed was taken.
+    pub lasting: Vec<u32>,
     pub records: Vec<Record<'a>>,
 }
 
@@ -127,7 +129,8 @@ fn processes(o: &Observed<'_>, r: &mut Report) {
         let meta = std::fs::metadata("/proc/self/exe");
         let inode = meta.as_ref().map_or(0, std::os::unix::fs::MetadataExt::ino);
         r.that("exec: inode", body.inode == inode && body.mode & 0o170_111 == 0o100_111, || format!("{body:?}"));
-        let prefix = &b"ebpf_live"[..];
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        let prefix = comm.trim().as_bytes();
         r.that("exec: comm before", record.slice(Exec::PREV_COMM).bytes.starts_with(prefix), || {
             show(record.slice(Exec::PREV_COMM))
         });
@@ -409,8 +412,7 @@ fn sockets(o: &Observed<'_>, r: &mut Report) {
 }
 
 fn seeds(o: &Observed<'_>, r: &mut Report) {
-    let mine =
-        o.seeds.iter().find(|s| s.header().comm().starts_with(b"ebpf_live") && s.header().pid == std::process::id());
+    let mine = o.seeds.iter().find(|s| s.header().pid == std::process::id());
     let exe = std::fs::read_link("/proc/self/exe").unwrap_or_default().into_os_string().into_encoded_bytes();
     r.that("seed: we are in it, with our path", mine.is_some_and(|s| s.slice(Seed::PATHNAME).bytes == exe), || {
         mine.map_or("missing".to_owned(), |s| show(s.slice(Seed::PATHNAME)))
@@ -421,7 +423,8 @@ fn seeds(o: &Observed<'_>, r: &mut Report) {
         mine.map(|s| s.header().leader_start) == start,
         || format!("{:?} {start:?}", mine.map(|s| s.header().leader_start)),
     );
-    r.that("seed: init is in it", o.seeds.iter().any(|s| s.header().pid == 1), String::new);
+    let lost: Vec<_> = o.lasting.iter().filter(|pid| !o.seeds.iter().any(|s| s.header().pid == **pid)).collect();
+    r.that("seed: every lasting process is in it", lost.is_empty() && !o.lasting.is_empty(), || format!("{lost:?}"));
     let kernel = o.seeds.iter().find(|s| s.header().pid == 2);
     if let Some(kernel) = kernel {
         r.that(

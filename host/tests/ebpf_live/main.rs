@@ -74,7 +74,7 @@ fn open(rung: Option<Rung>, ring_bytes: Option<usize>) -> Ebpf {
         }
     };
     let loaded = start.elapsed();
-    for (program, error) in ebpf.loaded_programs() {
+    for (program, error) in ebpf.programs() {
         if let Some(error) = error {
             println!("  not loaded: {program}: {error}");
         }
@@ -131,7 +131,10 @@ fn observe(rung: Option<Rung>) -> usize {
     let mut ebpf = open(rung, None);
     let scratch = Scratch::new("observe");
     let mut seeds = Vec::new();
+    let before = processes();
     ebpf.seed(&mut |bytes| seeds.push(bytes.to_vec())).expect("the task iterator serves");
+    let mut lasting = processes();
+    lasting.retain(|process| before.contains(process));
     let dir = scratch.0.join("work");
     fs::create_dir(&dir).expect("a directory of our own");
     let output = scratch.0.join("facts");
@@ -150,6 +153,7 @@ fn observe(rung: Option<Rung>) -> usize {
         facts,
         succeeded,
         on_kprobe: ebpf.status().any(|s| s.rung == Some(Rung::Kprobe)),
+        lasting: lasting.into_iter().map(|(pid, _)| pid).collect(),
         seeds: seeds.iter().map(|bytes| Record::parse(bytes).expect("a seed is a record")).collect(),
         records: records.iter().map(|bytes| Record::parse(bytes).expect("the ring has records")).collect(),
     };
@@ -163,6 +167,20 @@ fn observe(rung: Option<Rung>) -> usize {
     checks::all(&observed, &mut report);
     checks::counters(&counters, &mut report);
     report.print("observe")
+}
+
+/// The processes with an executable that we may look into: pid and start, so that a pid used twice
+/// is not one process. (A machine may hide its first process even from root.)
+fn processes() -> Vec<(u32, String)> {
+    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok())
+        .filter_map(|pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, stat.rsplit_once(')')?.1.split(' ').nth(20)?.to_owned()))
+        })
+        .collect()
 }
 
 fn flood(rung: Option<Rung>) -> usize {
