@@ -13,6 +13,7 @@ struct exec_body {
 	u16 mode, stdin_type;
 	u16 exec_flags, reserved;
 };
+LAYOUT(exec_body)
 enum exec_flag { FROM_KERNEL = 1, SECURE = 2 };
 enum exec_slice { CMDPATH, PATHNAME, INTERP, INTERPRETER_PATHNAME, ARGV, ARGV_TAIL, STDIN_PATH, CWD, CGROUP, PREV_COMM, TTY, EXEC_SLICES };
 struct exec_record {

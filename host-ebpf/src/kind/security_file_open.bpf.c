@@ -17,6 +17,7 @@ struct open_body {
 	u8 created, reserved;
 	u32 reserved2;
 };
+LAYOUT(open_body)
 enum open_slice { OPEN_PATHNAME, OPEN_SYSCALL_PATHNAME, OPEN_SLICES };
 struct open_record {
 	struct record_header h;

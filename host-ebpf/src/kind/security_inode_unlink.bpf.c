@@ -13,6 +13,7 @@ struct unlink_body {
 	u16 mode;
 	u8 inode_known, reserved;
 };
+LAYOUT(unlink_body)
 enum unlink_slice { UNLINK_PATHNAME, UNLINK_BASE, UNLINK_SLICES };
 struct unlink_record {
 	struct record_header h;

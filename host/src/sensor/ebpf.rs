@@ -423,7 +423,7 @@ impl Ebpf {
             }
         }
         self.set_interest(kind, flags, Some(rung))?;
-        if !self.answers(kind)? {
+        if kind.has_canary() && !self.answers(kind)? {
             return Ok(Err("attached, but its canary did not arrive".to_owned()));
         }
         let hook = match rung {
@@ -479,9 +479,6 @@ impl Ebpf {
             Class::Lifecycle => RUN,
             _ => CANARY,
         };
-        // An exec cannot be done without becoming or starting another program; its hook is a raw
-        // tracepoint like fork's and exit's, which do answer.
-        let silent_by_nature = kind == Kind::ALL[0];
         let before = self.sums(kind)?[counted];
         let own = self.config.get(&0, 0).map_err(|e| SensorError::map("CONFIG", e))?[0];
         self.config.set(0, [own, 1], 0).map_err(|e| SensorError::map("CONFIG", e))?;
@@ -489,13 +486,13 @@ impl Ebpf {
         // A joined thread's exit hook may run a moment after the join returns.
         let mut patience = CANARY_PATIENCE;
         let mut arrived = self.sums(kind)?[counted] > before;
-        while !arrived && patience > 0 && !silent_by_nature {
+        while !arrived && patience > 0 {
             std::thread::sleep(CANARY_PAUSE);
             patience -= 1;
             arrived = self.sums(kind)?[counted] > before;
         }
         self.config.set(0, [own, 0], 0).map_err(|e| SensorError::map("CONFIG", e))?;
-        Ok(arrived || silent_by_nature)
+        Ok(arrived)
     }
 
     fn set_interest(&mut self, kind: Kind, flags: u32, rung: Option<Rung>) -> Result<(), SensorError> {
