@@ -265,6 +265,12 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
         || format!("{} opens", gone.len()),
     );
     if !o.facts.contains_key("uring-unavailable") {
+        let direct = o.opens(&o.path("direct"));
+        r.that(
+            "open by io_uring into its own table: seen",
+            direct.first().is_some_and(|(_, b)| b.created == 1 && b.fd == -1),
+            || format!("{direct:?}"),
+        );
         let uring = o.opens(&o.path("uring"));
         r.that(
             "open by io_uring: resolved, created, flagged",
@@ -294,6 +300,7 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
 
 fn unlinks(o: &Observed<'_>, r: &mut Report) {
     let unlinks: Vec<_> = o.kind(Kind::SecurityInodeUnlink).collect();
+    let uring = (!o.facts.contains_key("uring-unavailable")).then_some("uring");
     let names: Vec<Vec<u8>> = unlinks
         .iter()
         .map(|u| {
@@ -301,7 +308,7 @@ fn unlinks(o: &Observed<'_>, r: &mut Report) {
             if path.bytes.starts_with(b"/") { path.bytes.to_vec() } else { [base.bytes, b"/", path.bytes].concat() }
         })
         .collect();
-    for name in ["absolute", "relative", "at", "gone"] {
+    for name in ["absolute", "relative", "at", "gone"].into_iter().chain(uring) {
         let n = names.iter().filter(|n| **n == o.path(name)).count();
         r.that(&format!("unlink: {name}"), n == 1, || {
             format!("{n} times among {:?}", names.iter().map(|n| text(n)).collect::<Vec<_>>())
