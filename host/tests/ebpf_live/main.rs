@@ -46,6 +46,10 @@ fn main() -> ExitCode {
         Some("tracepoint") => Some(Rung::Tracepoint),
         _ => None,
     };
+    if let Some(seconds) = after("--hold") {
+        hold(rung, seconds.parse().unwrap_or(10));
+        return ExitCode::SUCCESS;
+    }
     let mut failures = 0;
     failures += observe(rung);
     failures += flood(rung);
@@ -89,6 +93,16 @@ fn open(rung: Option<Rung>, ring_bytes: Option<usize>) -> Ebpf {
         println!("  {} on {} {}", status.kind.name(), status.hook, status.degraded.as_deref().unwrap_or(""));
     }
     ebpf
+}
+
+/// Only reads, for measuring from outside what the hooks cost.
+fn hold(rung: Option<Rung>, seconds: u64) {
+    let mut ebpf = open(rung, None);
+    let (start, mut records) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        records += ebpf.poll(POLL, &mut |_| ()).expect("the ring can be read");
+    }
+    println!("{records} records read: {:?}", ebpf.counters());
 }
 
 /// A fresh directory that goes away with the value.
