@@ -401,7 +401,7 @@ impl Ebpf {
     ) -> Result<Result<(&'static str, Vec<String>), String>, SensorError> {
         let own = |entry: &Entry| entry.spec.kind == Some(kind) && entry.spec.rung == Some(rung);
         let has_main = self.programs.values().any(|entry| own(entry) && entry.spec.essential);
-        let names: Vec<String> = self
+        let mut names: Vec<String> = self
             .programs
             .iter()
             .filter(|(_, entry)| {
@@ -412,6 +412,8 @@ impl Ebpf {
         if !names.iter().any(|name| self.programs[name].spec.essential) {
             return Ok(Err("no such hook".to_owned()));
         }
+        // Programs at one hook run in the order of their attachment: those that prepare go first.
+        names.sort_by_key(|name| self.programs[name].spec.essential);
         let mut lacks = Vec::new();
         for name in names {
             if let Err(reason) = self.attach_program(&name) {

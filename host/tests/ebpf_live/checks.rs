@@ -47,6 +47,8 @@ pub struct Observed<'a> {
     pub facts: HashMap<String, String>,
     pub succeeded: bool,
     pub on_kprobe: bool,
+    pub sees_interpreter: bool,
+    pub sees_uring: bool,
     pub seeds: Vec<Record<'a>>,
     /// Processes that lived before and after the seed was taken.
     pub lasting: Vec<u32>,
@@ -140,6 +142,20 @@ fn processes(o: &Observed<'_>, r: &mut Report) {
         r.that("exec: namespaces", h.mnt_ns != 0 && h.pid_ns != 0 && h.ns_pid != 0, || format!("{h:?}"));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         r.that("exec: node name", h.nodename() == host.trim().as_bytes(), || text(h.nodename()));
+    }
+    let interpreter = std::fs::read_to_string("/proc/self/maps").ok().and_then(|maps| {
+        let line = maps.lines().find(|line| line.contains("/ld-") || line.contains("/ld.so"))?;
+        Some((line.split_whitespace().nth(4)?.parse::<u64>().ok()?, line.split_whitespace().nth(5)?.to_owned()))
+    });
+    if let (Some((record, body)), Some((inode, path)), true) =
+        (first.and_then(|f| Some((f, f.body::<Exec>()?))), interpreter, o.sees_interpreter)
+    {
+        let slice = record.slice(Exec::INTERPRETER_PATHNAME);
+        r.that(
+            "exec: ELF interpreter",
+            slice.bytes == path.as_bytes() && body.interpreter_inode == inode && body.interpreter_ctime > 0,
+            || format!("{} {} for {path} {inode}", show(slice), body.interpreter_inode),
+        );
     }
     let link = o.exec("two words");
     r.that(
@@ -264,7 +280,7 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
         gone.iter().any(|(rec, _)| rec.slice(Open::PATHNAME).flags.has(SliceFlags::DELETED)),
         || format!("{} opens", gone.len()),
     );
-    if !o.facts.contains_key("uring-unavailable") {
+    if o.sees_uring && !o.facts.contains_key("uring-unavailable") {
         let direct = o.opens(&o.path("direct"));
         r.that(
             "open by io_uring into its own table: seen",
@@ -300,7 +316,7 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
 
 fn unlinks(o: &Observed<'_>, r: &mut Report) {
     let unlinks: Vec<_> = o.kind(Kind::SecurityInodeUnlink).collect();
-    let uring = (!o.facts.contains_key("uring-unavailable")).then_some("uring");
+    let uring = (o.sees_uring && !o.facts.contains_key("uring-unavailable")).then_some("uring");
     let names: Vec<Vec<u8>> = unlinks
         .iter()
         .map(|u| {

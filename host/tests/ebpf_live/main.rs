@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use picket::sensor::ebpf::{Ebpf, EbpfOptions, InterestSet, Rung};
+use picket::sensor::ebpf::{Ebpf, EbpfOptions, InterestSet, KindStatus, Rung};
 use picket_ebpf::{Class, Kind, OBJECT, Record};
 
 const POLL: Duration = Duration::from_millis(5);
@@ -161,11 +161,18 @@ fn observe(rung: Option<Rung>) -> usize {
         .filter_map(|line| line.split_once(' ').map(|(key, value)| (key.to_owned(), value.to_owned())))
         .collect();
     let counters = ebpf.counters().expect("the counters can be read");
+    // where a hook beside the main one does not exist, what it would show is not asked for
+    let complete = |kind| {
+        let lacks = |s: &KindStatus| s.degraded.as_ref().is_some_and(|why| why.contains("is not there"));
+        ebpf.status().any(|s| s.kind == kind && !lacks(s))
+    };
     let observed = checks::Observed {
         pid: child.id(),
         dir,
         facts,
         succeeded,
+        sees_interpreter: complete(Kind::SchedProcessExec),
+        sees_uring: complete(Kind::SecurityFileOpen),
         on_kprobe: ebpf.status().any(|s| s.rung == Some(Rung::Kprobe)),
         lasting: lasting.into_iter().map(|(pid, _)| pid).collect(),
         seeds: seeds.iter().map(|bytes| Record::parse(bytes).expect("a seed is a record")).collect(),
