@@ -137,7 +137,7 @@ static __always_inline struct file *io_uring_file(struct io_ring_ctx *ring, u32 
 	return node ? (void *)(BPF_CORE_READ(node, file_ptr) & ~7ul) : 0; /* the low bits are flags */
 }
 
-/* Since 6.12 the completion is an argument; where it is not, this program does not load. The request's
+/* Newer kernels (6.18, not yet 6.12) pass the completion; elsewhere this program does not load. The request's
  * worker shares the submitter's descriptors. */
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(security_file_open__tracepoint__io_uring_complete, struct io_ring_ctx *ring, void *request, struct io_uring_cqe *cqe)

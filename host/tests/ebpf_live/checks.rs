@@ -41,6 +41,7 @@ impl Report {
 }
 
 /// What was observed of the acting child.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one run")]
 pub struct Observed<'a> {
     pub pid: u32,
     pub dir: PathBuf,
@@ -171,7 +172,7 @@ fn processes(o: &Observed<'_>, r: &mut Report) {
     );
     if let Some((e, _)) = link {
         let fork =
-            o.kind(Kind::SchedProcessFork).filter_map(|f| f.body::<Fork>()).find(|f| f.child_pid == e.header().pid);
+            o.kind(Kind::SchedProcessFork).filter_map(Record::body::<Fork>).find(|f| f.child_pid == e.header().pid);
         r.that(
             "fork: start and parent of that process",
             fork.is_some_and(|f| {
@@ -269,7 +270,9 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
     r.that(
         "open: relative path resolved, call's path kept",
         opens.get(2).is_some_and(|(rec, b)| {
-            rec.slice(Open::SYSCALL_PATHNAME).bytes == b"created" && b.flags & 3 == 0 && b.created == 0
+            rec.slice(Open::SYSCALL_PATHNAME).bytes == b"created"
+                && b.flags & 0o3 == libc::O_RDONLY.cast_unsigned()
+                && b.created == 0
         }),
         || opens.get(2).map_or("missing".to_owned(), |(rec, _)| show(rec.slice(Open::SYSCALL_PATHNAME))),
     );
