@@ -8,6 +8,7 @@
 #include "../socket.h"
 
 struct connect_body SOCKET_BODY;
+LAYOUT(connect_body)
 enum connect_slice { REMOTE, CONNECT_LOCAL, CONNECT_SLICES };
 struct connect_record {
 	struct record_header h;
