@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use picket_ebpf::Class;
 
 use crate::alert::{self, Ready};
 use crate::capture;
@@ -23,13 +24,13 @@ use crate::deliver::{Deliver, Outgoing};
 use crate::generation::{Generation, Interest};
 use crate::guest::Handled;
 use crate::intake::Intake;
-use crate::kind::{Decoder, KindId};
+use crate::kind::{Decoder, KINDS, KindId};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
 use crate::process::{Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
-use crate::sensor::ebpf::{Counters, Ebpf, KindStatus};
+use crate::sensor::ebpf::{Counters, Ebpf, InterestSet, KindStatus};
 use crate::sensor::{Input, SensorError};
 use crate::slab::Origin;
 
@@ -37,6 +38,17 @@ use crate::slab::Origin;
 pub struct Publish {
     pub generation: Arc<Generation>,
     pub live: SyncSender<Vec<KindStatus>>,
+}
+
+/// Why the pipeline cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("the kernel side failed")]
+    Sensor(#[from] SensorError),
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    #[error("the builder thread panicked")]
+    Died,
 }
 
 /// What the builder last said about the kernel side; the status reads it.
@@ -86,7 +98,7 @@ pub struct Pipeline {
     pub shared: Arc<Shared>,
     pub exits: Exits,
     pub publish: Sender<Publish>,
-    builder: JoinHandle<Result<(), SensorError>>,
+    builder: JoinHandle<Result<(), DaemonError>>,
     sequencer: JoinHandle<()>,
 }
 
@@ -111,34 +123,34 @@ impl Pipeline {
         shared: Arc<Shared>,
         channel: (Exits, Receiver<Outcome>),
         done: Done,
-    ) -> Result<Pipeline, SensorError> {
+    ) -> Result<Pipeline, DaemonError> {
         let (exits, inbox) = channel;
         let gate = shared.gate.clone();
         let (publish, published) = std::sync::mpsc::channel();
         let mut table = Table::new(&origin.boot, Users::new("/etc/passwd".into()));
-        table.set_offset(sensor.clock_offset());
+        table.set_offset(offset(&sensor));
         table.seed(&seed_records(&mut sensor)?, false);
         let mut intake = Intake::new(Decoder::new(Arc::new(origin)), Some(table));
-        intake.offset = sensor.clock_offset();
+        intake.offset = offset(&sensor);
         let bounds = Bounds::of(config);
         let mut builder =
             Builder::new(shared.live.clone(), shared.ledger.clone(), exits.outcomes.clone(), gate.clone(), bounds);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
         let work = Work { sensor, intake, builder, shared: shared.clone(), published };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let builder = spawn("builder").spawn(move || work.run()).map_err(SensorError::Thread)?;
+        let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer = spawn("sequencer")
             .spawn(move || Sequencer::run(&inbox, &gate, done))
-            .map_err(SensorError::Thread)?;
+            .map_err(DaemonError::Thread)?;
         Ok(Pipeline { shared, exits, publish, builder, sequencer })
     }
 
     /// Stops collecting, lets every slab in flight finish and every alert become durable.
-    pub fn finish(self) -> Result<(), SensorError> {
+    pub fn finish(self) -> Result<(), DaemonError> {
         let Pipeline { shared, exits, publish, builder, sequencer } = self;
         shared.stop.store(true, Ordering::Release);
         drop((exits, publish));
-        let collected = builder.join().unwrap_or(Err(SensorError::Died));
+        let collected = builder.join().unwrap_or(Err(DaemonError::Died));
         // The last handle of the live generation: its lanes finish what they have.
         shared.live.store(Arc::new(Generation::empty()));
         if sequencer.join().is_err() {
@@ -151,6 +163,31 @@ impl Pipeline {
     pub fn ended(&self) -> bool {
         self.builder.is_finished()
     }
+}
+
+/// realtime - boot clock: both run since the boot, so it is not negative on a host whose clock is past 1970.
+fn offset(sensor: &Ebpf) -> u64 {
+    u64::try_from(sensor.clock_offset()).unwrap_or_default()
+}
+
+/// Lifecycle records that the process table did not get.
+fn lifecycle_lost(counters: &Counters) -> u64 {
+    let lifecycle = counters.kinds.iter().filter(|(k, _)| k.class() == Class::Lifecycle);
+    lifecycle.flat_map(|(_, c)| c.dropped.values()).sum()
+}
+
+/// What the kernel side is told for what the guests want.
+fn interest_set(interest: &[Interest], every_open: bool) -> InterestSet {
+    let mut set = InterestSet::default();
+    for (kind, wanted) in KINDS.iter().zip(interest) {
+        let Some(record) = picket_ebpf::Kind::from_id(kind.record) else { continue };
+        match wanted {
+            Interest::None => {}
+            Interest::Narrow if !every_open => set.add(record, kind.narrow),
+            Interest::Narrow | Interest::All => set.add(record, 0),
+        }
+    }
+    set
 }
 
 fn seed_records(sensor: &mut Ebpf) -> Result<Vec<Vec<u8>>, SensorError> {
@@ -169,7 +206,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(mut self) -> Result<(), SensorError> {
+    fn run(mut self) -> Result<(), DaemonError> {
         let mut reported = Instant::now();
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
@@ -188,7 +225,7 @@ impl Work {
             }
         }
         self.builder.close();
-        self.report()
+        Ok(self.report()?)
     }
 
     /// Reads what the ring holds, in ring order.
@@ -210,10 +247,11 @@ impl Work {
         let next = publish.generation;
         let both: Vec<Interest> =
             self.shared.live.load().interest.iter().zip(&next.interest).map(|(a, b)| *a.max(b)).collect();
-        self.sensor.attach(&both)?;
+        let every_open = self.builder.slab.every_open;
+        self.sensor.attach(&interest_set(&both, every_open))?;
         self.builder.close();
         self.shared.live.store(next.clone());
-        let kinds = self.sensor.attach(&next.interest)?;
+        let kinds = self.sensor.attach(&interest_set(&next.interest, every_open))?;
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
         // The publisher may have stopped waiting.
         let _ = publish.live.send(kinds);
@@ -222,18 +260,18 @@ impl Work {
 
     fn report(&mut self) -> Result<(), SensorError> {
         let counters = self.sensor.counters()?;
-        let offset = self.sensor.clock_offset();
+        let offset = offset(&self.sensor);
         self.intake.offset = offset;
-        let lost_lifecycle = counters.lifecycle_lost();
+        let lost = lifecycle_lost(&counters);
         let mut report = self.shared.report();
-        if lost_lifecycle > report.counters.lifecycle_lost() {
+        if lost > lifecycle_lost(&report.counters) {
             // What was lost is behind us in the ring: seed anew, and mark what was read in between.
             self.intake.suspect = true;
             let records = seed_records(&mut self.sensor)?;
             if let Some(table) = &mut self.intake.table {
                 table.seed(&records, true);
             }
-            tracing::warn!(lost = lost_lifecycle, "lifecycle records were lost; the process table was seeded again");
+            tracing::warn!(lost, "lifecycle records were lost; the process table was seeded again");
         } else if self.intake.suspect {
             self.intake.suspect = false;
         }

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::capture::{Capture, Limits};
 use crate::config::{Config, ConfigError};
 use crate::control;
-use crate::daemon::{Publish, Shared};
+use crate::daemon::{Publish, SensorReport, Shared};
 use crate::deliver::{Deliver, write_metrics};
 use crate::detection::Gravity;
 use crate::generation::Generation;
@@ -234,8 +234,8 @@ impl Reloader {
         let publish = Publish { generation: Arc::new(next), live };
         self.publish.send(publish).map_err(|_| "collection has stopped".to_owned())?;
         let kinds = attached.recv_timeout(PUBLISH).map_err(|_| "the kernel side did not answer".to_owned())?;
-        for kind in kinds.iter().filter(|k| k.degraded.is_some()) {
-            tracing::warn!(kind = kind.kind, hook = kind.hook, why = kind.degraded.as_deref(), "kind is degraded");
+        for kind in kinds.iter().filter(|k| k.rung.is_none()) {
+            tracing::warn!(kind = kind.kind.name(), why = kind.degraded.as_deref(), "kind is not collected");
         }
         Ok(())
     }
@@ -304,7 +304,7 @@ impl control::Daemon for Front {
                 })
             })
             .collect();
-        let degraded = !g.stale.is_empty() || a.refused.is_some() || sensor.kinds.iter().any(|k| k.degraded.is_some());
+        let degraded = !g.stale.is_empty() || a.refused.is_some() || sensor.kinds.iter().any(|k| k.rung.is_none());
         json!({
             "state": if degraded { "degraded" } else { "ok" },
             "version": env!("CARGO_PKG_VERSION"),
@@ -316,7 +316,8 @@ impl control::Daemon for Front {
                 "diagnostics": g.diagnostics,
             },
             "sensor": {
-                "kinds": sensor.kinds, "counters": sensor.counters, "processes": sensor.table, "suspect": sensor.suspect,
+                "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
+                 "processes": sensor.table, "suspect": sensor.suspect,
             },
             "ledger": self.shared.ledger.to_json(),
             "slabs_in_flight": self.shared.gate.inside(),
@@ -385,7 +386,7 @@ impl control::Daemon for Front {
         for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {
             text.sample("picket_detections_total", &[("outcome", what)], count.get() as f64);
         }
-        self.shared.report().counters.write_metrics(&mut text);
+        kernel_metrics(&self.shared.report(), &mut text);
         if let Some(deliver) = &self.deliver {
             write_metrics(&deliver.status(), &deliver.spool_status(), &mut text);
         }
@@ -396,5 +397,50 @@ impl control::Daemon for Front {
             0 => Err("no set is loaded yet".to_owned()),
             _ => Ok(()),
         }
+    }
+}
+
+/// The kinds with their hooks and counts.
+fn kinds_json(sensor: &SensorReport) -> Vec<Json> {
+    sensor
+        .kinds
+        .iter()
+        .map(|k| {
+            let counts = sensor.counters.kinds.get(&k.kind).cloned().unwrap_or_default();
+            json!({
+                "kind": k.kind.name(),
+                "rung": k.rung.map(picket_ebpf::Rung::name),
+                "hook": k.hook,
+                "limits": k.degraded,
+                "run": counts.run,
+                "submitted": counts.submitted,
+                "filtered": counts.filtered,
+                "dropped": counts.dropped,
+                "canaries": counts.canary,
+            })
+        })
+        .collect()
+}
+
+fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
+    text.counter("picket_kernel_records_total", "records the kernel side submitted");
+    for (kind, c) in &sensor.counters.kinds {
+        text.sample("picket_kernel_records_total", &[("kind", kind.name())], c.submitted as f64);
+    }
+    text.counter("picket_kernel_filtered_total", "operations left out on purpose");
+    for (kind, c) in &sensor.counters.kinds {
+        for (why, count) in &c.filtered {
+            text.sample("picket_kernel_filtered_total", &[("kind", kind.name()), ("reason", why)], *count as f64);
+        }
+    }
+    text.counter("picket_kernel_dropped_total", "records lost in the kernel; headroom and full: raise sensor.ring_bytes");
+    for (kind, c) in &sensor.counters.kinds {
+        for (why, count) in &c.dropped {
+            text.sample("picket_kernel_dropped_total", &[("kind", kind.name()), ("reason", why)], *count as f64);
+        }
+    }
+    text.counter("picket_kernel_missed_total", "runs of a program that the kernel skipped");
+    for (program, count) in &sensor.counters.missed {
+        text.sample("picket_kernel_missed_total", &[("program", program)], *count as f64);
     }
 }

@@ -1,1 +1,8 @@
-fn main() {}
+//! The `picket` command.
+
+use clap::Parser as _;
+use picket::cli::args::Cli;
+
+fn main() -> std::process::ExitCode {
+    picket::cli::main(&Cli::parse()).into()
+}

@@ -31,6 +31,19 @@ impl Group {
         })
     }
 
+    fn pattern(self) -> &'static str {
+        match self {
+            Self::Shipped => "picket-NAME-guest",
+            Self::Test => "picket-test-NAME",
+        }
+    }
+
+    /// The NAME in the name of a package, if that follows the pattern.
+    fn guest_name<'a>(self, package: &'a str) -> Option<&'a str> {
+        let (start, end) = self.pattern().split_once("NAME")?;
+        package.strip_prefix(start)?.strip_suffix(end).filter(|name| !name.is_empty())
+    }
+
     /// Where the components go.
     pub fn output(self, project: &Project) -> PathBuf {
         project.target.join(match self {
@@ -41,7 +54,7 @@ impl Group {
 }
 
 struct Guest<'a> {
-    /// `sigma` for the package `picket-sigma-guest`.
+    /// `sigma` for the package `picket-sigma-guest`: the component is `sigma.wasm`.
     name: &'a str,
     package: &'a str,
     library: &'a str,
@@ -49,7 +62,7 @@ struct Guest<'a> {
 
 /// Builds every guest of the group; the toolchain is asked for only if there is one.
 pub fn build(project: &Project, group: Group, toolchain: impl FnOnce() -> Result<Toolchain>) -> Result<()> {
-    let guests = find(&project.packages, &group.sources(project))?;
+    let guests = find(&project.packages, &group.sources(project), group)?;
     let output = group.output(project);
     fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
     name_strangers(&output, &guests);
@@ -79,17 +92,13 @@ pub fn build(project: &Project, group: Group, toolchain: impl FnOnce() -> Result
     Ok(())
 }
 
-/// The packages below `folder` that are named `picket-NAME-guest`.
-///
-/// The name decides and not a `crate-type` of cdylib: natively, where cargo would build that too, no linker takes the
-/// names of a component's exports (`picket:guest/detector@0.1.0#init`).
-fn find<'a>(packages: &'a [Package], folder: &Path) -> Result<Vec<Guest<'a>>> {
+/// The packages below the group's folder that make a C dynamic library, which is what cargo calls a Wasm module.
+fn find<'a>(packages: &'a [Package], folder: &Path, group: Group) -> Result<Vec<Guest<'a>>> {
     let mut guests = Vec::new();
     for package in packages.iter().filter(|package| package.folder.starts_with(folder)) {
-        let name = package.name.strip_prefix("picket-").and_then(|rest| rest.strip_suffix("-guest"));
-        let Some(name) = name else { continue };
-        let Some(library) = package.targets.iter().find(|target| target.is("lib")) else {
-            bail!("guest {name}: package {} has no plain library (without `crate-type`)", package.name);
+        let Some(library) = package.targets.iter().find(|target| target.is("cdylib")) else { continue };
+        let Some(name) = group.guest_name(&package.name) else {
+            bail!("package {} is a guest (its library is a cdylib) but is not named {}", package.name, group.pattern());
         };
         guests.push(Guest { name, package: &package.name, library: &library.name });
     }
@@ -103,7 +112,7 @@ fn compile(project: &Project, guest: &Guest<'_>, toolchain: &Toolchain) -> Resul
     let mut command = toolchain.cargo_rustc(project);
     command
         .args(["--profile", "guest", "--package", guest.package, "--lib"])
-        // Here and not in the package: see `find`; and cargo gives link-time optimisation only to what is a cdylib alone.
+        // Cargo refuses link-time optimisation to a package that is an rlib too, which is what native tests want.
         .args(["--crate-type", "cdylib"])
         .arg("--target-dir")
         .arg(&target);
@@ -159,23 +168,27 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_known_by_folder_and_name() {
+    fn a_guest_is_a_cdylib_below_the_folder() {
         let packages = [
             package("picket-guest", "/p/guests/sdk", &["lib"]),
-            package("picket-sigma", "/p/guests/sigma/engine", &["lib"]),
-            package("picket-sigma-guest", "/p/guests/sigma", &["lib"]),
-            package("picket-loop-guest", "/p/tests/guests/loop", &["lib"]),
-            package("picket-other-guest", "/p/guests-of-others", &["lib"]),
+            package("picket-sigma-guest", "/p/guests/sigma", &["cdylib", "rlib"]),
+            package("picket-test-spin", "/p/tests/guests/spin", &["cdylib"]),
+            package("picket-plugin", "/p/guests-of-others", &["cdylib"]),
         ];
-        let guests = find(&packages, Path::new("/p/guests")).expect("libraries");
-        assert_eq!(guests.iter().map(|guest| guest.name).collect::<Vec<_>>(), ["sigma"]);
-        assert_eq!(guests[0].library, "picket_sigma_guest");
+        let found = |folder, group| {
+            let guests = find(&packages, Path::new(folder), group).expect("well named");
+            guests.iter().map(|guest| (guest.name, guest.library)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("/p/guests", Group::Shipped), [("sigma", "picket_sigma_guest")]);
+        assert_eq!(found("/p/tests/guests", Group::Test), [("spin", "picket_test_spin")]);
     }
 
     #[test]
-    fn a_guest_without_a_plain_library_is_refused_by_name() {
-        let packages = [package("picket-sigma-guest", "/p/guests/sigma", &["cdylib", "rlib"])];
-        let error = find(&packages, Path::new("/p/guests")).err().expect("no plain library");
-        assert!(error.to_string().starts_with("guest sigma: package picket-sigma-guest"), "{error}");
+    fn a_badly_named_guest_is_refused_by_name() {
+        for name in ["sigma", "picket-test-sigma", "picket--guest"] {
+            let packages = [package(name, "/p/guests/sigma", &["cdylib"])];
+            let error = find(&packages, Path::new("/p/guests"), Group::Shipped).err().expect("badly named");
+            assert!(error.to_string().starts_with(&format!("package {name} is a guest")), "{error}");
+        }
     }
 }

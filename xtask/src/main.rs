@@ -6,7 +6,6 @@ mod bench;
 mod build;
 mod guests;
 mod project;
-mod python;
 mod run;
 mod setup;
 mod stages;

@@ -51,13 +51,18 @@ const TEST: &[Need] = &[
     // The receiver that checks signatures with the reference library.
     Need { sign: Program("python3"), package: "python3" },
     Need { sign: PythonVenv, package: "python3-venv" },
-    // The real programs that rules are about; the live firing test runs them.
+    // The real programs that rules are about, which the firing tests run.
     Need { sign: Program("at"), package: "at" },
     Need { sign: Program("chattr"), package: "e2fsprogs" },
     Need { sign: Program("crontab"), package: "cron" },
+    Need { sign: Program("curl"), package: "curl" },
+    Need { sign: Program("git"), package: "git" },
     Need { sign: Program("nc.openbsd"), package: "netcat-openbsd" },
     Need { sign: Program("perl"), package: "perl-base" },
+    Need { sign: Program("setcap"), package: "libcap2-bin" },
     Need { sign: Program("useradd"), package: "passwd" },
+    Need { sign: Program("vim"), package: "vim" },
+    Need { sign: Program("wget"), package: "wget" },
 ];
 
 /// Everything `build` and `run` need.

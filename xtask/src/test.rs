@@ -7,7 +7,6 @@ use anyhow::Result;
 use crate::{
     build::{self, NATIVE},
     project::{Project, succeed},
-    python,
     setup::{self, quiet},
     stages::{Outcome, Stages},
 };
@@ -32,7 +31,6 @@ fn every_stage(stages: &mut Stages, arguments: &[OsString]) -> Result<()> {
     build::everything(&project, stages)?;
     build::test_guests(&project, stages)?;
     setup::test_needs(stages)?;
-    stages.stage("python", || python::environment(&project))?;
     stages.stage("clippy", || clippy(&project))?;
     stages.stage("licences and sources", || cargo(&project, &["deny", "--all-features", "check"], "deny"))?;
     stages.stage("cargo test", || {

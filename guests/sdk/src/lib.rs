@@ -268,10 +268,16 @@ impl Turn {
 #[macro_export]
 macro_rules! export_detector {
     ($guest:ty) => {
+        // Names of component exports are none for a native linker: natively, only the trait is checked.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = $crate::seat::detects::<$guest>();
+        #[cfg(target_arch = "wasm32")]
         const _: () = {
             struct Seat;
             type Guest = $crate::seat::Seated<$guest>;
-    std::thread_local!(static GUEST: Guest = const { $crate::seat::Seated::empty() });
+            std::thread_local! {
+                static GUEST: Guest = const { $crate::seat::Seated::empty() };
+            }
             impl $crate::bindings::detector::exports::picket::guest::detector::Guest for Seat {
                 fn init(setup: $crate::Setup) -> Result<$crate::Plan, Vec<$crate::Diagnostic>> {
                     GUEST.with(|g| g.init(setup, <$guest as $crate::Detector>::init))
@@ -292,10 +298,16 @@ macro_rules! export_detector {
 #[macro_export]
 macro_rules! export_enricher {
     ($guest:ty) => {
+        // Names of component exports are none for a native linker: natively, only the trait is checked.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = $crate::seat::enriches::<$guest>();
+        #[cfg(target_arch = "wasm32")]
         const _: () = {
             struct Seat;
             type Guest = $crate::seat::Seated<$guest>;
-    std::thread_local!(static GUEST: Guest = const { $crate::seat::Seated::empty() });
+            std::thread_local! {
+                static GUEST: Guest = const { $crate::seat::Seated::empty() };
+            }
             impl $crate::bindings::enricher::exports::picket::guest::enricher::Guest for Seat {
                 fn init(setup: $crate::Setup) -> Result<$crate::Plan, Vec<$crate::Diagnostic>> {
                     GUEST.with(|g| g.init(setup, <$guest as $crate::Enricher>::init))

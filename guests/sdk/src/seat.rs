@@ -2,7 +2,13 @@
 
 use std::cell::RefCell;
 
-use crate::{Diagnostic, Plan, Setup};
+use crate::{Detector, Diagnostic, Enricher, Plan, Setup};
+
+/// Holds at compile time that a type can be exported.
+pub const fn detects<T: Detector>() {}
+
+/// Holds at compile time that a type can be exported.
+pub const fn enriches<T: Enricher>() {}
 
 /// Holds a guest between calls.
 #[derive(Debug)]

@@ -14,9 +14,10 @@ use crate::generation::{Generation, Interest};
 use crate::host_facts;
 use crate::lane::Exits;
 use crate::reload::chain;
-use crate::sensor::ebpf::{Ebpf, EbpfOptions};
+use crate::sensor::ebpf::Ebpf;
 
 use super::args::{CaptureArgs, ExitCode, Global};
+use super::load;
 use super::terminal::escape_str;
 
 pub fn run(args: &CaptureArgs, global: &Global) -> anyhow::Result<ExitCode> {
@@ -33,7 +34,7 @@ pub fn run(args: &CaptureArgs, global: &Global) -> anyhow::Result<ExitCode> {
             other => return Ok(other?),
         }
     }
-    let sensor = match Ebpf::open(&EbpfOptions::of(&config.sensor)) {
+    let sensor = match Ebpf::open(load::sensor_options(&config)) {
         Ok(sensor) => sensor,
         Err(e) => {
             eprintln!("error: {}", escape_str(&chain(&e)));

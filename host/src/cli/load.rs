@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::config::Config;
+use crate::config::{Config, Rung};
 use crate::detection::{Diagnostic, Gravity};
 use crate::reload::{Inputs, SourceFile};
+use crate::sensor::ebpf::EbpfOptions;
 
 use super::show;
 use super::terminal::Paint;
@@ -51,6 +52,20 @@ pub fn open(path: &Path) -> anyhow::Result<Box<dyn std::io::Read>> {
     }
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(Box::new(file))
+}
+
+/// How the config wants the kernel side opened.
+pub fn sensor_options(config: &Config) -> EbpfOptions {
+    let s = &config.sensor;
+    EbpfOptions {
+        btf: s.btf.clone(),
+        ring_bytes: s.ring_bytes.map(crate::units::ByteSize::as_usize),
+        rung: match s.rung {
+            Rung::Auto => None,
+            Rung::Kprobe => Some(crate::sensor::ebpf::Rung::Kprobe),
+            Rung::Tracepoint => Some(crate::sensor::ebpf::Rung::Tracepoint),
+        },
+    }
 }
 
 /// Where compiled guests are kept; without it each start compiles them again.

@@ -18,7 +18,7 @@ use crate::lane::Exits;
 use crate::live::{Ask, Attempts, Front, ReadConfig, Reloader};
 use crate::queue::WhenFull;
 use crate::reload::{Loader, Mode, chain};
-use crate::sensor::ebpf::{Ebpf, EbpfOptions};
+use crate::sensor::ebpf::Ebpf;
 
 use super::args::{ExitCode, Format, Global, RunArgs};
 use super::terminal::{Paint, escape_str};
@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     super::log(global, &effective.config);
     let mut read_config = config_reader(args, global);
     let config = Arc::new(read_config()?);
-    let sensor = match Ebpf::open(&EbpfOptions::of(&config.sensor)) {
+    let sensor = match Ebpf::open(load::sensor_options(&config)) {
         Ok(sensor) => sensor,
         Err(e) => {
             eprintln!("error: {}", escape_str(&chain(&e)));
@@ -92,7 +92,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let reload = std::thread::Builder::new().name("reload".to_owned()).spawn(move || reloader.run())?;
     let report = shared.report();
-    let hooks: Vec<String> = report.kinds.iter().map(|k| format!("{}={}", k.kind, k.hook)).collect();
+    let hooks: Vec<String> = report.kinds.iter().map(|k| format!("{}={}", k.kind.name(), k.hook)).collect();
     tracing::info!(
         generation = generation.number,
         rules = generation.analytics(),

@@ -45,19 +45,16 @@ fn human(s: &Json) -> String {
         let _ = writeln!(out, "  stale {}: {} ({live})", text(&stale["file"]), text(&stale["why"]));
     }
     let _ = writeln!(out, "kinds");
-    let counters = &s["sensor"]["counters"]["kinds"];
     for kind in s["sensor"]["kinds"].as_array().into_iter().flatten() {
         let name = text(&kind["kind"]);
-        let c = counters.as_array().into_iter().flatten().find(|c| c["kind"] == kind["kind"]);
-        let count = |key: &str| c.map_or_else(|| "-".to_owned(), |c| c[key].to_string());
-        let degraded = kind["degraded"].as_str().map(|d| format!("  DEGRADED: {}", escape_str(d))).unwrap_or_default();
+        let dropped: u64 = kind["dropped"].as_object().into_iter().flatten().filter_map(|(_, v)| v.as_u64()).sum();
+        let limits = kind["limits"].as_str().map(|d| format!("; {}", escape_str(d))).unwrap_or_default();
         let _ = writeln!(
             out,
-            "  {name:<26} {:<30} run {} submitted {} dropped {}{degraded}",
+            "  {name:<24} {:<32} run {} submitted {} dropped {dropped}{limits}",
             text(&kind["hook"]),
-            count("run"),
-            count("submitted"),
-            count("dropped_total")
+            kind["run"],
+            kind["submitted"]
         );
     }
     let p = &s["sensor"]["processes"];

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::Target;
+use super::config::{Period, Target};
 use super::http::Client;
 use super::schedule::{Jitter, Reply, Saved, Schedule, Ticket, Verdict};
 use super::spool::{Change, End, Queued, Settlement, Spool};
@@ -182,7 +182,7 @@ impl Worker {
                 return;
             }
             let queued = entry.queued;
-            let reason = format!("expired after {:?}", self.target.max_age);
+            let reason = format!("expired after {}", Period(self.target.max_age));
             self.report(queued, End::Dead(reason.clone()), 0, Some(reason));
             self.window.remove(&seq);
         }
@@ -214,13 +214,16 @@ impl Worker {
         }
     }
 
-    /// The oldest message that is due; as a probe, rather not the one that just failed.
+    /// The oldest message that is due; as a probe, the oldest of those that are suspected least.
     fn choose(&self, now: u64) -> Option<u64> {
-        let avoid = self.schedule.avoid();
         let due = |e: &Entry| !e.running && e.queued.attempts.not_before <= now;
-        let mut ready = self.window.iter().filter(|(_, e)| due(e)).map(|(seq, _)| *seq);
-        let first = ready.next()?;
-        if avoid == Some(first) { ready.next().or(Some(first)) } else { Some(first) }
+        let mut ready = self.window.iter().filter(|(_, e)| due(e));
+        let chosen = if self.schedule.is_probing() {
+            ready.min_by_key(|(_, e)| e.queued.attempts.suspicion(self.target.in_flight))
+        } else {
+            ready.next()
+        };
+        chosen.map(|(seq, _)| *seq)
     }
 
     fn finish(&mut self, done: Result<(Id, Done), JoinError>) {
@@ -233,7 +236,7 @@ impl Worker {
         entry.running = false;
         let now = self.spool.now();
         let was_gone = self.schedule.is_gone();
-        let verdict = self.schedule.settle(now, seq, ticket, reply, &mut entry.queued.attempts);
+        let verdict = self.schedule.settle(now, self.target.in_flight, ticket, reply, &mut entry.queued.attempts);
         let queued = entry.queued;
         let told = detail.as_deref().unwrap_or_default();
         let end = match verdict {
@@ -243,7 +246,7 @@ impl Worker {
                 tracing::warn!(endpoint = %self.name, detail = told, "alert refused, kept as a dead letter");
                 End::Dead(match reply {
                     Reply::Refused { .. } => format!("refused with {told}"),
-                    _ => format!("same reply {} times while others passed: {told}", queued.attempts.alone + 1),
+                    _ => format!("failed {} times while others passed: {told}", queued.attempts.alone),
                 })
             }
         };

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::config::{ConfigError, EndpointConfig, Target};
+use super::config::{ConfigError, EndpointConfig, Period, Target};
 use super::schedule::{Reply, retry_after};
 use super::sign::sign;
 
@@ -95,7 +95,7 @@ impl Client {
         };
         match tokio::time::timeout(target.timeout, self.exchange(request)).await {
             Ok(result) => result,
-            Err(_) => (Reply::Lost, Some(format!("no reply within {:?}", target.timeout))),
+            Err(_) => (Reply::Lost, Some(format!("no reply within {}", Period(target.timeout)))),
         }
     }
 

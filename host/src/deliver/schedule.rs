@@ -4,9 +4,11 @@
 //!   than 501) backs off **as a whole**: one schedule for the queue, not one per message, so that an outage never ends in
 //!   a storm. Delay n is uniform in (0, min(1 s * 2^(n-1), 5 min)] (full jitter); a longer Retry-After wins, up to 1 h.
 //! - After the delay exactly one message goes out as a probe. If it passes, the gate opens; if not, the delay grows.
-//! - A message that alone gets the same 5xx while others pass is the fault of that message: it waits on its own schedule
-//!   without shutting the gate, and becomes a dead letter after [`MAX_ALONE`] such replies. The probe after a 5xx or a
-//!   lost connection is therefore a different message, if there is one.
+//! - A 5xx or a lost connection may be the fault of the message. It is blamed: the next probe is the message that was
+//!   blamed least, so that any number of poisonous ones is passed, and it waits on a schedule of its own. If others pass
+//!   and it fails again, it is alone: it does not shut the gate any more, and after [`MAX_ALONE`] such replies of the same
+//!   kind it becomes a dead letter. In an outage nobody passes, so nobody dies.
+//! - With one request in flight order matters more: there the head is blamed only from its third failure on.
 //! - 410 shuts the gate for good, until the endpoint is changed or enabled again.
 //!
 //! Times are milliseconds of the spool's clock.
@@ -21,8 +23,12 @@ pub const BASE: Duration = Duration::from_secs(1);
 pub const CAP: Duration = Duration::from_secs(300);
 /// Longest Retry-After that is obeyed.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// Identical 5xx replies to one message, while others passed, that make it a dead letter.
+/// Identical failures of one message, while others passed, that make it a dead letter.
 pub const MAX_ALONE: u32 = 12;
+/// Failures of the head before it is blamed, where order is asked for.
+const PATIENCE: u32 = 3;
+/// [`Attempts::fault`] of a lost connection or a timeout.
+const LOST: u16 = 1;
 
 /// Source of jitter: `SplitMix64`. Not for keys; seeded in tests.
 #[derive(Debug)]
@@ -96,20 +102,27 @@ impl Reply {
 pub struct Attempts {
     /// Requests made for it.
     pub made: u32,
-    /// Last 5xx status; 0 = none.
-    pub status: u16,
-    /// Times that it got that status again although others passed in between.
+    /// Last 5xx status, or 1 for a lost connection; 0 = none.
+    pub fault: u16,
+    /// Times that it failed in that way again although others passed in between.
     pub alone: u32,
     /// Not before this time.
     pub not_before: u64,
+    /// Failures that may be its own fault. Not on disk: after a restart the endpoint may be another one.
+    blame: u32,
     /// Passes of the endpoint when it last failed. Not on disk: a new run has to see others pass again.
     seen_passes: Option<u64>,
 }
 
 impl Attempts {
     /// As read from disk.
-    pub fn restored(made: u32, status: u16, alone: u32, not_before: u64) -> Attempts {
-        Attempts { made, status, alone, not_before, seen_passes: None }
+    pub fn restored(made: u32, fault: u16, alone: u32, not_before: u64) -> Attempts {
+        Attempts { made, fault, alone, not_before, blame: alone, seen_passes: None }
+    }
+
+    /// How much it is to be avoided as a probe, among others of an endpoint with `in_flight`.
+    pub fn suspicion(&self, in_flight: usize) -> u32 {
+        if in_flight == 1 && self.blame < PATIENCE { 0 } else { self.blame }
     }
 }
 
@@ -157,8 +170,6 @@ pub struct Schedule {
     failures: u32,
     passes: u64,
     era: u64,
-    /// The last probe if its message may be the cause: the next probe is another one.
-    suspect: Option<u64>,
     jitter: Jitter,
 }
 
@@ -174,7 +185,7 @@ impl Schedule {
         } else {
             Gate::Open
         };
-        Schedule { gate, failures: saved.failures, passes: 0, era: 0, suspect: None, jitter }
+        Schedule { gate, failures: saved.failures, passes: 0, era: 0, jitter }
     }
 
     /// What to write to disk. `fingerprint` names who said 410.
@@ -217,12 +228,9 @@ impl Schedule {
         }
     }
 
-    /// The next attempt would be a probe, and that message should not be the one.
-    pub fn avoid(&self) -> Option<u64> {
-        match self.gate {
-            Gate::Open => None,
-            _ => self.suspect,
-        }
+    /// The next attempt would be a probe: it should be the message with the least suspicion.
+    pub fn is_probing(&self) -> bool {
+        self.gate != Gate::Open
     }
 
     /// An attempt starts. Call only when [`Self::room`] allows it.
@@ -241,8 +249,15 @@ impl Schedule {
         }
     }
 
-    /// Takes the reply to the attempt of message `seq`.
-    pub fn settle(&mut self, now: u64, seq: u64, ticket: Ticket, reply: Reply, attempts: &mut Attempts) -> Verdict {
+    /// Takes the reply to an attempt of an endpoint with `in_flight`.
+    pub fn settle(
+        &mut self,
+        now: u64,
+        in_flight: usize,
+        ticket: Ticket,
+        reply: Reply,
+        attempts: &mut Attempts,
+    ) -> Verdict {
         attempts.made = attempts.made.saturating_add(1);
         attempts.not_before = 0;
         match reply {
@@ -261,36 +276,36 @@ impl Schedule {
                 self.era += 1;
                 Verdict::Retry
             }
-            Reply::Failed { status, retry_after } => self.failed(now, seq, ticket, status, retry_after, attempts),
+            Reply::Failed { status, retry_after } => {
+                self.blame(now, in_flight, ticket, status, clamp(retry_after), attempts)
+            }
+            Reply::Lost => self.blame(now, in_flight, ticket, LOST, 0, attempts),
             Reply::Throttled { retry_after, .. } => {
-                self.shut(now, ticket, retry_after, None);
+                self.shut(now, ticket, clamp(retry_after));
                 Verdict::Retry
             }
             Reply::Unreachable => {
-                self.shut(now, ticket, None, None);
-                Verdict::Retry
-            }
-            Reply::Lost => {
-                self.shut(now, ticket, None, Some(seq));
+                self.shut(now, ticket, 0);
                 Verdict::Retry
             }
         }
     }
 
-    fn failed(
+    /// The message or the endpoint: `fault` alone does not tell.
+    fn blame(
         &mut self,
         now: u64,
-        seq: u64,
+        in_flight: usize,
         ticket: Ticket,
-        status: u16,
-        retry_after: Option<Duration>,
+        fault: u16,
+        asked: u64,
         attempts: &mut Attempts,
     ) -> Verdict {
         let others_passed = attempts.seen_passes.is_some_and(|seen| self.passes > seen);
         attempts.seen_passes = Some(self.passes);
-        if attempts.status != status {
-            attempts.status = status;
-            attempts.alone = 0;
+        attempts.blame = attempts.blame.saturating_add(1);
+        if attempts.fault != fault {
+            (attempts.fault, attempts.alone) = (fault, 0);
         } else if others_passed {
             attempts.alone += 1;
         }
@@ -298,14 +313,14 @@ impl Schedule {
             self.reopen(ticket);
             return Verdict::Dead;
         }
-        if attempts.alone > 0 {
-            // Known to be the message: it waits by itself. As a probe it has shown nothing about the endpoint, so any
-            // other message may be the next probe at once.
-            attempts.not_before = now + self.jitter.delay(attempts.alone).max(clamp(retry_after));
-            self.suspect = Some(seq);
+        if attempts.suspicion(in_flight) > 0 {
+            attempts.not_before = now + self.jitter.delay(attempts.blame).max(asked);
+        }
+        if others_passed {
+            // It is the message. As a probe it has shown nothing: another one may be the next at once.
             self.cancel(ticket, now);
         } else {
-            self.shut(now, ticket, retry_after, Some(seq));
+            self.shut(now, ticket, asked);
         }
         Verdict::Retry
     }
@@ -317,15 +332,15 @@ impl Schedule {
         }
         if self.gate == Gate::Open {
             self.failures = 0;
-            self.suspect = None;
         }
     }
 
-    fn shut(&mut self, now: u64, ticket: Ticket, retry_after: Option<Duration>, suspect: Option<u64>) {
+    /// `asked` is the receiver's own wish for the delay, milliseconds.
+    fn shut(&mut self, now: u64, ticket: Ticket, asked: u64) {
         if self.gate == Gate::Gone {
             return;
         }
-        let asked = now + clamp(retry_after);
+        let asked = now + asked;
         if ticket.era != self.era {
             // The same outage as the reply that shut the gate: only a longer Retry-After counts.
             if let Gate::Shut { until } = self.gate {
@@ -337,7 +352,6 @@ impl Schedule {
         let delay = self.jitter.delay(self.failures);
         self.gate = Gate::Shut { until: asked.max(now + delay) };
         self.era += 1;
-        self.suspect = suspect;
     }
 }
 
@@ -364,10 +378,10 @@ mod tests {
         Schedule::restore(&Saved::default(), 0, Jitter::seeded(7))
     }
 
-    fn attempt(s: &mut Schedule, now: u64, seq: u64, reply: Reply, attempts: &mut Attempts) -> Verdict {
+    fn attempt(s: &mut Schedule, now: u64, reply: Reply, attempts: &mut Attempts) -> Verdict {
         assert!(s.room(now, 4) > 0, "no room at {now}");
         let ticket = s.start();
-        s.settle(now, seq, ticket, reply, attempts)
+        s.settle(now, 4, ticket, reply, attempts)
     }
 
     const BUSY: Reply = Reply::Failed { status: 503, retry_after: None };
@@ -411,13 +425,13 @@ mod tests {
     fn one_probe_then_all_again() {
         let mut s = fresh();
         let mut a = Attempts::default();
-        assert_eq!(attempt(&mut s, 0, 1, BUSY, &mut a), Verdict::Retry);
+        assert_eq!(attempt(&mut s, 0, BUSY, &mut a), Verdict::Retry);
         let until = s.shut_until().unwrap();
         assert_eq!(s.room(until - 1, 4), 0);
         assert_eq!(s.room(until, 4), 1);
         let probe = s.start();
         assert_eq!(s.room(until, 4), 0, "a second probe");
-        assert_eq!(s.settle(until, 1, probe, Reply::Delivered, &mut a), Verdict::Delivered);
+        assert_eq!(s.settle(until, 4, probe, Reply::Delivered, &mut a), Verdict::Delivered);
         assert_eq!(s.room(until, 4), 4);
         assert_eq!(s.save("o"), Saved::default());
     }
@@ -426,8 +440,8 @@ mod tests {
     fn a_burst_of_failures_is_one_failure() {
         let mut s = fresh();
         let tickets: Vec<Ticket> = (0..4).map(|_| s.start()).collect();
-        for (seq, ticket) in tickets.into_iter().enumerate() {
-            s.settle(0, seq as u64, ticket, Reply::Unreachable, &mut Attempts::default());
+        for ticket in tickets {
+            s.settle(0, 4, ticket, Reply::Unreachable, &mut Attempts::default());
         }
         assert_eq!(s.save("o").failures, 1);
     }
@@ -437,8 +451,8 @@ mod tests {
         let mut s = fresh();
         let (early, late) = (s.start(), s.start());
         let throttled = Reply::Throttled { status: 429, retry_after: Some(Duration::from_secs(60)) };
-        s.settle(0, 1, late, throttled, &mut Attempts::default());
-        s.settle(1, 0, early, Reply::Delivered, &mut Attempts::default());
+        s.settle(0, 4, late, throttled, &mut Attempts::default());
+        s.settle(1, 4, early, Reply::Delivered, &mut Attempts::default());
         assert_eq!(s.shut_until(), Some(60_000));
     }
 
@@ -446,42 +460,58 @@ mod tests {
     fn retry_after_wins_over_a_shorter_delay_and_is_clamped() {
         let mut s = fresh();
         let for_ever = Reply::Throttled { status: 429, retry_after: Some(Duration::MAX) };
-        attempt(&mut s, 5, 1, for_ever, &mut Attempts::default());
+        attempt(&mut s, 5, for_ever, &mut Attempts::default());
         assert_eq!(s.shut_until(), Some(5 + 3_600_000));
     }
 
     #[test]
     fn a_poisonous_message_steps_aside_and_dies_while_others_pass() {
-        let mut s = fresh();
-        let mut poison = Attempts::default();
-        let mut now = 0;
-        let mut verdict = Verdict::Retry;
-        let mut rounds = 0;
-        while verdict == Verdict::Retry {
-            rounds += 1;
-            now = now.max(s.shut_until().unwrap_or(0)).max(poison.not_before);
-            verdict = attempt(&mut s, now, 1, BUSY, &mut poison);
-            now = now.max(s.shut_until().unwrap_or(0));
-            assert_ne!(s.avoid(), Some(2));
-            attempt(&mut s, now, 2 + rounds, Reply::Delivered, &mut Attempts::default());
+        for reply in [BUSY, Reply::Lost] {
+            let mut s = fresh();
+            let mut poison = Attempts::default();
+            let mut now = 0;
+            let mut rounds = 0;
+            loop {
+                rounds += 1;
+                now = now.max(poison.not_before);
+                if attempt(&mut s, now, reply, &mut poison) == Verdict::Dead {
+                    break;
+                }
+                assert!(poison.not_before > now && poison.suspicion(4) > 0);
+                let open = s.shut_until().is_none();
+                assert_eq!(open, rounds > 1, "only its first failure shuts the gate");
+                now = now.max(s.shut_until().unwrap_or(0));
+                attempt(&mut s, now, Reply::Delivered, &mut Attempts::default());
+            }
+            assert_eq!((rounds, poison.made, poison.alone), (13, 13, MAX_ALONE));
+            assert_eq!(s.room(now, 4), 4, "the endpoint stays open");
         }
-        assert_eq!(verdict, Verdict::Dead);
-        assert_eq!((rounds, poison.made, poison.alone), (13, 13, MAX_ALONE));
-        assert_eq!(s.room(now, 4), 4, "the endpoint stays open");
     }
 
     #[test]
-    fn a_known_poison_does_not_shut_the_gate() {
+    fn a_known_poison_as_a_probe_does_not_lengthen_the_delay() {
         let mut s = fresh();
         let mut poison = Attempts::default();
-        attempt(&mut s, 0, 1, BUSY, &mut poison);
-        assert_eq!(s.avoid(), Some(1), "the next probe is another message");
-        let now = s.shut_until().unwrap();
-        attempt(&mut s, now, 2, Reply::Delivered, &mut Attempts::default());
-        attempt(&mut s, now, 1, BUSY, &mut poison);
-        assert_eq!(poison.alone, 1);
-        assert!(poison.not_before > now);
-        assert_eq!(s.room(now, 4), 4);
+        attempt(&mut s, 0, BUSY, &mut poison);
+        let mut now = s.shut_until().unwrap();
+        attempt(&mut s, now, Reply::Delivered, &mut Attempts::default());
+        attempt(&mut s, now, Reply::Unreachable, &mut Attempts::default());
+        now = s.shut_until().unwrap();
+        attempt(&mut s, now, BUSY, &mut poison);
+        assert_eq!((s.room(now, 4), s.save("f").failures), (1, 1), "another probe at once");
+    }
+
+    #[test]
+    fn with_one_in_flight_the_head_has_three_tries() {
+        let mut head = Attempts::default();
+        let mut s = fresh();
+        for tries in 1..=4 {
+            let now = s.shut_until().unwrap_or(0);
+            let ticket = s.start();
+            s.settle(now, 1, ticket, BUSY, &mut head);
+            assert_eq!(head.suspicion(1) > 0, tries >= 3);
+            assert_eq!(head.not_before > now, tries >= 3);
+        }
     }
 
     #[test]
@@ -490,8 +520,8 @@ mod tests {
         let mut one = Attempts::default();
         let mut now = 0;
         for _ in 0..200 {
-            now = s.shut_until().unwrap_or(now);
-            assert_eq!(attempt(&mut s, now, 1, BUSY, &mut one), Verdict::Retry);
+            now = s.shut_until().unwrap_or(now).max(one.not_before);
+            assert_eq!(attempt(&mut s, now, BUSY, &mut one), Verdict::Retry);
         }
         assert_eq!((one.made, one.alone), (200, 0));
     }
@@ -500,16 +530,16 @@ mod tests {
     fn another_status_starts_the_count_again() {
         let mut s = fresh();
         let mut a = Attempts::restored(5, 503, 11, 0);
-        attempt(&mut s, 0, 1, Reply::Failed { status: 500, retry_after: None }, &mut a);
-        assert_eq!((a.status, a.alone), (500, 0));
+        attempt(&mut s, 0, Reply::Failed { status: 500, retry_after: None }, &mut a);
+        assert_eq!((a.fault, a.alone), (500, 0));
     }
 
     #[test]
     fn gone_stays_gone_until_enabled() {
         let mut s = fresh();
         let straggler = s.start();
-        assert_eq!(attempt(&mut s, 0, 1, Reply::Gone, &mut Attempts::default()), Verdict::Retry);
-        s.settle(0, 2, straggler, BUSY, &mut Attempts::default());
+        assert_eq!(attempt(&mut s, 0, Reply::Gone, &mut Attempts::default()), Verdict::Retry);
+        s.settle(0, 4, straggler, BUSY, &mut Attempts::default());
         assert_eq!(s.room(u64::MAX, 4), 0);
         let mut again = Schedule::restore(&s.save("https://a"), 0, Jitter::seeded(1));
         assert!(again.is_gone());
@@ -522,7 +552,7 @@ mod tests {
     #[test]
     fn a_restart_keeps_the_delay_but_not_an_absurd_one() {
         let mut s = fresh();
-        attempt(&mut s, 1_000, 1, BUSY, &mut Attempts::default());
+        attempt(&mut s, 1_000, BUSY, &mut Attempts::default());
         let saved = s.save("o");
         let again = Schedule::restore(&saved, 1_000, Jitter::seeded(1));
         assert_eq!(again.shut_until(), s.shut_until());

@@ -20,6 +20,8 @@ mod outcome;
 mod probe;
 mod project;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Component, Runtime, RuntimeOptions};
 pub use enriched::{Enriched, OwnedValue};

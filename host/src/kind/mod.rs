@@ -76,6 +76,8 @@ pub struct Kind {
     pub event_id: u32,
     /// The kind number in a kernel record.
     pub record: u16,
+    /// Filters of the kernel side that lose none of the rows of the log sources below.
+    pub narrow: u32,
     /// Lifecycle kinds feed the process table; they are always collected and only those listed in a log source reach guests.
     pub lifecycle: bool,
     /// The event's arguments in Tracee's order, then our own additions.

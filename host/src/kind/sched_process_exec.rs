@@ -11,6 +11,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a program starts",
     event_id: 715,
     record: picket_ebpf::Kind::SchedProcessExec as u16,
+    narrow: 0,
     lifecycle: true,
     fields: &[
         Field::new("cmdpath", Type::Text, "path as passed to exec"),

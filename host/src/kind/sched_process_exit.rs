@@ -11,6 +11,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a process ends: its last thread is gone",
     event_id: 716,
     record: picket_ebpf::Kind::SchedProcessExit as u16,
+    narrow: 0,
     lifecycle: true,
     fields: &[
         Field::new("exit_code", Type::Signed, "exit status"),

@@ -11,6 +11,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a process is created (threads are not reported)",
     event_id: 714,
     record: picket_ebpf::Kind::SchedProcessFork as u16,
+    narrow: 0,
     lifecycle: true,
     fields: &[
         Field::new("parent_tid", Type::Signed, "thread that forked, on the host"),

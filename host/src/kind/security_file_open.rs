@@ -15,6 +15,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a file is opened",
     event_id: 732,
     record: picket_ebpf::Kind::SecurityFileOpen as u16,
+    narrow: picket_ebpf::Interest::CHANGES_ONLY,
     lifecycle: false,
     fields: &[
         Field::new("pathname", Type::Text, "resolved path").sigma(&["TargetFilename"]),

@@ -11,6 +11,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a file is deleted",
     event_id: 733,
     record: picket_ebpf::Kind::SecurityInodeUnlink as u16,
+    narrow: 0,
     lifecycle: false,
     fields: &[
         Field::new("pathname", Type::Text, "path that was removed"),

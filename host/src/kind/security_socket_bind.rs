@@ -14,6 +14,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a process binds a socket to an address",
     event_id: 738,
     record: picket_ebpf::Kind::SecuritySocketBind as u16,
+    narrow: 0,
     lifecycle: false,
     fields: &FIELDS,
     sources: &[],

@@ -17,6 +17,7 @@ pub(super) static KIND: Kind = Kind {
     doc: "a process makes an outbound connection",
     event_id: 736,
     record: picket_ebpf::Kind::SecuritySocketConnect as u16,
+    narrow: picket_ebpf::Interest::NO_UNIX,
     lifecycle: false,
     fields: &FIELDS,
     sources: &[LogSource { category: "network_connection", rows: is_network }],

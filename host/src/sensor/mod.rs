@@ -1,6 +1,9 @@
 //! Where events come from. Only bytes and file descriptors cross this boundary, so that it can become its own process.
 
+pub mod ebpf;
 pub mod replay;
+
+pub use ebpf::SensorError;
 
 /// One input, as its source delivers it.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,9 @@ use std::collections::HashMap;
 /// A larger file is refused without being read: the largest rule of SigmaHQ has 30 kB.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 
+/// Findings told about one file; no author reads more, and a hostile file could make hundreds of thousands.
+const MAX_FINDINGS: usize = 200;
+
 /// A rule file.
 #[derive(Clone, Copy, Debug)]
 pub struct File<'a> {
@@ -91,6 +94,11 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     for file in files {
         let mut findings = Vec::new();
         rules.extend(read_file(file, &mut findings));
+        if findings.len() > MAX_FINDINGS {
+            let message = format!("{} further problems in this file are not shown", findings.len() - MAX_FINDINGS);
+            findings.truncate(MAX_FINDINGS);
+            findings.push(Finding::error(Place::default(), "too-many-problems", message));
+        }
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
     let rules = unique(rules, &mut set.diagnostics);

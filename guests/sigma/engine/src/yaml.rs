@@ -178,9 +178,11 @@ impl<'a> Builder<'a> {
                 Ok(())
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(open) = self.open.pop() else { return Ok(()) };
+                let Some(mut open) = self.open.pop() else { return Ok(()) };
                 let data = if open.mapping { mapping(open.children)? } else { Data::Sequence(open.children) };
                 let source = open.start..span.end.byte_offset().unwrap_or(open.start);
+                // At its start only the first token was known.
+                open.place.length = first_line(self.source, source.clone());
                 self.close(Node { place: open.place, source, data }, open.anchor)
             }
             Event::Alias(id) => match self.anchors.get(&id) {
@@ -268,15 +270,15 @@ fn core_tag<'t>(tag: Option<&'t Cow<'_, Tag>>, place: Place) -> Result<Option<&'
 }
 
 fn place(source: &str, span: &Span) -> Place {
-    let line_end = |from: usize| source[from..].find(['\n', '\r']).map_or(source.len(), |i| from + i);
-    let length = match span.byte_range() {
-        Some(range) if source.get(range.clone()).is_some() => {
-            let end = range.end.min(line_end(range.start));
-            source[range.start..end].trim_end().chars().count()
-        }
-        _ => 1,
-    };
-    Place { line: span.start.line() as u32, column: span.start.col() as u32 + 1, length: length as u32 }
+    let length = span.byte_range().map_or(1, |range| first_line(source, range));
+    Place { line: span.start.line() as u32, column: span.start.col() as u32 + 1, length }
+}
+
+/// Characters of the first line of a range of bytes, without blanks at its end.
+fn first_line(source: &str, range: Range<usize>) -> u32 {
+    let text = source.get(range).unwrap_or_default();
+    let end = text.find(['\n', '\r']).unwrap_or(text.len());
+    text[..end].trim_end().chars().count() as u32
 }
 
 /// Where the characters `range` (byte offsets into the *decoded* text of the scalar `node`) stand in `source`.
@@ -314,9 +316,13 @@ pub(crate) fn locate(source: &str, node: &Node, range: Range<usize>) -> Place {
         }
     }
     let from = from.unwrap_or_else(|| raw_chars.next().map_or(raw.len(), |(i, _)| i));
-    let before = &source[..node.source.start + from];
-    let line = before.matches('\n').count() as u32 + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
+    // Counted from the token, not from the start of the file: a hostile file has many tokens.
+    let before = &raw[..from];
+    let line = node.place.line + before.matches('\n').count() as u32;
+    let column = match before.rsplit_once('\n') {
+        Some((_, last)) => last.chars().count() as u32 + 1,
+        None => node.place.column + before.chars().count() as u32,
+    };
     let token = &raw[from..to.unwrap_or(from).max(from)];
     let length = token.lines().next().unwrap_or("").chars().count().max(1) as u32;
     Place { line, column, length }

@@ -20,7 +20,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `messages` | level, seq | time accepted (u64 LE), length of the id (u16 LE), id, body |
-//! | `queue` | endpoint, seq | level, time accepted, attempts, last 5xx, times alone, not before |
+//! | `queue` | endpoint, seq | level, time accepted, attempts, last fault, times alone, not before |
 //! | `dead` | level, seq, endpoint | JSON of [`DeadLetter`] |
 //! | `ids` | id | seq |
 //! | `recent` | seq | level, time accepted, id |
@@ -337,8 +337,8 @@ impl Spool {
             let mut found = Vec::new();
             for row in table.range((number, first)..=(number, u64::MAX))?.take(limit) {
                 let (key, value) = row?;
-                let (level, accepted, made, status, alone, not_before) = value.value();
-                let attempts = Attempts::restored(made, status, alone, not_before);
+                let (level, accepted, made, fault, alone, not_before) = value.value();
+                let attempts = Attempts::restored(made, fault, alone, not_before);
                 found.push(Queued { seq: key.value().1, level, accepted, attempts });
             }
             Ok(found)

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::OVERHEAD;
 
-/// Level, time accepted, attempts, last 5xx, times alone, not before.
+/// Level, time accepted, attempts, last fault, times alone, not before.
 pub(super) type QueueRow = (u8, u64, u32, u16, u32, u64);
 
 /// JSON in the file that does not parse is damage.

@@ -140,7 +140,7 @@ impl<'t> Transaction<'t> {
         let a = done.attempts;
         match &done.end {
             End::Retry => {
-                self.queue.insert(key, (done.level, accepted, a.made, a.status, a.alone, a.not_before))?;
+                self.queue.insert(key, (done.level, accepted, a.made, a.fault, a.alone, a.not_before))?;
             }
             End::Delivered => {
                 row.ledger.pending -= 1;

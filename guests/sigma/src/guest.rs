@@ -1,0 +1,237 @@
+//! The exports of the component.
+
+use crate::settings::{Settings, is_rule_file, metadata};
+use picket_sigma as sigma;
+use std::cell::RefCell;
+
+wit_bindgen::generate!({
+    // Without `memory` and `about`: they are optional exports, and there is neither state to keep nor a schema yet.
+    inline: "
+        package picket:sigma;
+        world component {
+            include picket:guest/detector-guest@0.1.0;
+            export picket:guest/explain@0.1.0;
+        }
+    ",
+    path: "../../wit/0.1.0",
+    world: "picket:sigma/component",
+    generate_all,
+});
+
+use exports::picket::guest::detector::{Binding, Diagnostic, Guest as Detector, Outcome, Plan, Setup, Turn};
+use exports::picket::guest::explain::{Guest as Explain, Node};
+use picket::guest::host;
+use picket::guest::types::{
+    Analytic, Availability, Batch, Cells, Column, Detection, Evidence, Gravity, Level, RowRef, Scaling, Source,
+    Subscription, Texts, Value,
+};
+
+/// Bytes of one value in the evidence of a detection. The event itself is in the alert.
+const MAX_EVIDENCE_BYTES: usize = 4096;
+
+struct Component;
+export!(Component);
+
+#[derive(Default)]
+struct State {
+    set: sigma::RuleSet,
+    scratch: sigma::Scratch,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+impl Detector for Component {
+    fn init(setup: Setup) -> Result<Plan, Vec<Diagnostic>> {
+        // A panic ends the instance; its message would otherwise be lost with it.
+        std::panic::set_hook(Box::new(|panic| host::log(host::Severity::Error, &panic.to_string())));
+        let options = match Settings::parse(&setup.config) {
+            Ok(settings) => settings.into_options(),
+            Err(message) => return Err(vec![config_diagnostic(message)]),
+        };
+        let files: Vec<sigma::File<'_>> = setup
+            .files
+            .iter()
+            .filter(|f| is_rule_file(&f.name))
+            .map(|f| sigma::File { name: &f.name, content: &f.content })
+            .collect();
+        let set = sigma::compile(&files, &options);
+        let plan = Plan {
+            subscriptions: set.streams.iter().map(subscription).collect(),
+            outputs: Vec::new(),
+            analytics: set.rules.iter().map(analytic).collect(),
+            state_format: 0,
+            diagnostics: set.diagnostics.iter().map(diagnostic).collect(),
+            extra: Vec::new(),
+        };
+        STATE.with_borrow_mut(|state| *state = State { set, scratch: sigma::Scratch::default() });
+        Ok(plan)
+    }
+
+    fn bind(bindings: Vec<Binding>) -> Vec<Diagnostic> {
+        STATE.with_borrow(|state| {
+            let mut found = Vec::new();
+            for (s, (stream, binding)) in state.set.streams.iter().zip(&bindings).enumerate() {
+                for (field, bound) in stream.fields.iter().zip(&binding.fields) {
+                    let why = match bound.availability {
+                        Availability::Bound => continue,
+                        Availability::Unknown => sigma::Unbound::Unknown,
+                        Availability::NeverHere => sigma::Unbound::NeverHere,
+                    };
+                    found.extend(state.set.unbind(s, field, why, &bound.note).iter().map(diagnostic));
+                }
+            }
+            found
+        })
+    }
+
+    fn on_events(turn: Turn) -> Outcome {
+        STATE.with_borrow_mut(|State { set, scratch }| {
+            let mut detections = Vec::new();
+            let mut clipped = 0;
+            for (b, batch) in (0..).zip(&turn.batches) {
+                let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();
+                let rows = sigma::BatchView { rows: batch.rows as usize, columns: &columns };
+                set.eval(batch.subscription as usize, &rows, scratch, |row, rule| {
+                    let evidence = set.evidence(rule, &rows, row as usize).into_iter();
+                    detections.push(Detection {
+                        analytic: rule,
+                        row: Some(RowRef { batch: b, row }),
+                        level: None,
+                        key: String::new(),
+                        evidence: evidence.map(|e| self::evidence(e, &mut clipped)).collect(),
+                        fields: Vec::new(),
+                        related: Vec::new(),
+                    });
+                });
+            }
+            if clipped > 0 {
+                host::count("evidence_values_clipped", clipped);
+            }
+            Outcome { detections, failures: Vec::new() }
+        })
+    }
+}
+
+impl Explain for Component {
+    /// Explains the first row of the first batch that belongs to the stream of the rule.
+    fn explain(analytic: u32, turn: Turn) -> Vec<Node> {
+        STATE.with_borrow(|State { set, .. }| {
+            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else { return Vec::new() };
+            let of_stream = |b: &&Batch| b.subscription == stream && b.rows > 0;
+            let Some(batch) = turn.batches.iter().find(of_stream) else { return Vec::new() };
+            let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();
+            let rows = sigma::BatchView { rows: batch.rows as usize, columns: &columns };
+            set.explain(analytic, &rows, 0).into_iter().map(node).collect()
+        })
+    }
+}
+
+fn subscription(stream: &sigma::Stream) -> Subscription {
+    let sigma::LogSource { category, product, service } = stream.source.clone();
+    Subscription {
+        source: Source { kind: None, category, product, service },
+        fields: stream.fields.clone(),
+        where_: Vec::new(),
+        scaling: Scaling::Replicas,
+    }
+}
+
+fn analytic(rule: &sigma::RuleMeta) -> Analytic {
+    Analytic {
+        id: rule.id.clone(),
+        title: rule.title.clone(),
+        level: match rule.level {
+            sigma::Level::Informational => Level::Informational,
+            sigma::Level::Low => Level::Low,
+            sigma::Level::Medium => Level::Medium,
+            sigma::Level::High => Level::High,
+            sigma::Level::Critical => Level::Critical,
+        },
+        deliver: true,
+        file: rule.file.clone(),
+        line: rule.line,
+        metadata: metadata(rule),
+    }
+}
+
+fn diagnostic(d: &sigma::Diagnostic) -> Diagnostic {
+    Diagnostic {
+        gravity: match d.gravity {
+            sigma::Gravity::Error => Gravity::Error,
+            sigma::Gravity::Warning => Gravity::Warning,
+            sigma::Gravity::Hint => Gravity::Hint,
+        },
+        code: d.code.to_owned(),
+        message: d.message.clone(),
+        help: d.help.clone(),
+        file: d.file.clone(),
+        line: d.place.line,
+        column: d.place.column,
+        length: d.place.length,
+    }
+}
+
+fn config_diagnostic(message: String) -> Diagnostic {
+    Diagnostic {
+        gravity: Gravity::Error,
+        code: "bad-config".to_owned(),
+        message,
+        help: String::new(),
+        file: String::new(),
+        line: 0,
+        column: 0,
+        length: 0,
+    }
+}
+
+/// The guest interface has no place for the modifiers, so the pattern carries them: `endswith: /nc`.
+fn evidence(e: sigma::Evidence, clipped: &mut u64) -> Evidence {
+    let mut value = e.value;
+    if value.len() > MAX_EVIDENCE_BYTES {
+        value.truncate(MAX_EVIDENCE_BYTES);
+        *clipped += 1;
+    }
+    Evidence { selection: e.selection, field: e.field, pattern: format!("{}: {}", e.op, e.pattern), value }
+}
+
+fn texts(t: &Texts) -> sigma::Texts<'_> {
+    sigma::Texts { arena: &t.arena, ends: &t.ends, codes: &t.codes }
+}
+
+fn view(column: &Column) -> sigma::ColumnView<'_> {
+    let cells = match &column.cells {
+        Cells::Text(t) => sigma::Cells::Text(texts(t)),
+        Cells::TextList(l) => sigma::Cells::TextList { values: texts(&l.values), ends: &l.ends },
+        Cells::Unsigned(v) => sigma::Cells::Unsigned(v),
+        Cells::Signed(v) => sigma::Cells::Signed(v),
+        Cells::Float(v) => sigma::Cells::Float(v),
+        Cells::Boolean(v) => sigma::Cells::Boolean(v),
+    };
+    sigma::ColumnView { cells, presence: &column.presence }
+}
+
+fn node(n: sigma::Node) -> Node {
+    let actual = match n.actual {
+        sigma::Actual::Absent => Value::Absent,
+        sigma::Actual::Null => Value::Null,
+        sigma::Actual::Unavailable => Value::Unavailable,
+        sigma::Actual::Text(t) => Value::Text(t),
+        sigma::Actual::TextList(l) => Value::TextList(l),
+        sigma::Actual::Unsigned(u) => Value::Unsigned(u),
+        sigma::Actual::Signed(i) => Value::Signed(i),
+        sigma::Actual::Float(f) => Value::Float(f),
+        sigma::Actual::Boolean(b) => Value::Boolean(b),
+    };
+    Node {
+        parent: n.parent,
+        label: n.label,
+        field: n.field,
+        pattern: n.pattern,
+        actual,
+        holds: n.holds,
+        reason: n.reason,
+        line: n.line,
+    }
+}

@@ -1,0 +1,135 @@
+//! What comes in and goes out as JSON: the guest's configuration and the metadata of rules; and which files are rules.
+
+use picket_sigma::{Options, RuleMeta};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The guest's configuration. Every key may be left out.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Try each rule on every event, whatever its log source.
+    pub all_log_sources: bool,
+    /// Per field the fields that a positive item looks at as well. Replaces the default, Image and `ParentImage` with the
+    /// paths as executed; `{}` = no alternates.
+    pub alternates: Option<std::collections::BTreeMap<String, Fields>>,
+}
+
+/// One field or several.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Fields {
+    /// `"ExecutedImage"`
+    One(String),
+    /// `["ExecutedImage", "Script"]`
+    Several(Vec<String>),
+}
+
+impl Settings {
+    /// Reads the configuration; an empty text stands for `{}`. The error says what is wrong, in one sentence.
+    pub fn parse(config: &str) -> Result<Self, String> {
+        if config.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(config).map_err(|e| format!("the configuration of the Sigma guest is refused: {e}"))
+    }
+
+    /// The engine's options.
+    pub fn into_options(self) -> Options {
+        let mut options = Options { all_log_sources: self.all_log_sources, ..Options::default() };
+        if let Some(alternates) = self.alternates {
+            let pairs = alternates.into_iter().flat_map(|(field, others)| {
+                let others = match others {
+                    Fields::One(other) => vec![other],
+                    Fields::Several(others) => others,
+                };
+                others.into_iter().map(move |other| (field.clone(), other))
+            });
+            options.alternates = pairs.collect();
+        }
+        options
+    }
+}
+
+/// Whether a file holds rules; `.test.yml` beside a rule holds its tests.
+pub fn is_rule_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| !stem.ends_with(".test"))
+}
+
+/// The metadata of an analytic: the attributes that the rule has, under the names of the specification.
+pub fn metadata(rule: &RuleMeta) -> String {
+    let mut all = Map::new();
+    let mut text = |name: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            all.insert(name.to_owned(), Value::String(value.clone()));
+        }
+    };
+    text("status", &rule.status);
+    text("author", &rule.author);
+    text("license", &rule.license);
+    text("date", &rule.date);
+    text("modified", &rule.modified);
+    text("description", &rule.description);
+    for (name, list) in [
+        ("references", &rule.references),
+        ("tags", &rule.tags),
+        ("falsepositives", &rule.falsepositives),
+        ("fields", &rule.fields),
+    ] {
+        if !list.is_empty() {
+            all.insert(name.to_owned(), json!(list));
+        }
+    }
+    if !rule.related.is_empty() {
+        let related: Vec<Value> = rule.related.iter().map(|r| json!({"id": r.id, "type": r.kind})).collect();
+        all.insert("related".to_owned(), Value::Array(related));
+    }
+    let source =
+        [("category", &rule.source.category), ("product", &rule.source.product), ("service", &rule.source.service)];
+    let source = source.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Value::String(v.clone()?)))).collect();
+    all.insert("logsource".to_owned(), Value::Object(source));
+    if !rule.custom.is_empty() {
+        let custom = rule.custom.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect();
+        all.insert("custom".to_owned(), Value::Object(custom));
+    }
+    Value::Object(all).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations() {
+        assert_eq!(Settings::parse("").unwrap(), Settings::default());
+        let options = Settings::parse(r#"{"all_log_sources": true, "alternates": {"A": "B", "C": ["D", "E"]}}"#);
+        let options = options.unwrap().into_options();
+        assert!(options.all_log_sources);
+        let pairs: Vec<(&str, &str)> = options.alternates.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(pairs, [("A", "B"), ("C", "D"), ("C", "E")]);
+        assert!(Settings::parse(r#"{"alternates": {}}"#).unwrap().into_options().alternates.is_empty());
+        assert!(
+            Settings::parse("{}")
+                .unwrap()
+                .into_options()
+                .alternates
+                .contains(&("Image".into(), "ExecutedImage".into()))
+        );
+        assert!(Settings::parse(r#"{"all_logsources": true}"#).unwrap_err().contains("all_logsources"));
+    }
+
+    #[test]
+    fn rule_files() {
+        assert!(is_rule_file("x/a.yml") && is_rule_file("a.yaml"));
+        assert!(!is_rule_file("a.test.yml") && !is_rule_file("a.test.yaml") && !is_rule_file("a.md"));
+    }
+
+    #[test]
+    fn metadata_has_what_the_rule_has() {
+        let rule =
+            RuleMeta { author: Some("A \"B\"".into()), tags: vec!["attack.t1059".into()], ..RuleMeta::default() };
+        let value: Value = serde_json::from_str(&metadata(&rule)).unwrap();
+        assert_eq!(value, json!({"author": "A \"B\"", "tags": ["attack.t1059"], "logsource": {}}));
+    }
+}
