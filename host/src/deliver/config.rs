@@ -8,11 +8,12 @@ use std::time::Duration;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Uri, http};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::http::Client;
 use super::sign::{Secret, SecretError};
 use crate::detection::Level;
+use crate::units::Period;
 
 /// Most requests one endpoint may have under way.
 const MAX_IN_FLIGHT: u32 = 256;
@@ -26,9 +27,11 @@ const MAX_SECRET_FILE: u64 = 16 * 1024;
 pub struct EndpointConfig {
     /// Where alerts are POSTed: `https://...`; `http://` only to this machine, unless `allow_http` is set.
     #[serde(serialize_with = "redact_url")]
+    #[schemars(extend("format" = "uri"))]
     pub url: String,
     /// File with the signing secret, `whsec_` followed by base64. Several lines: each one signs, for rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub secret_file: Option<PathBuf>,
     /// Environment variable that holds the signing secret. Without a secret requests are not signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,15 +45,19 @@ pub struct EndpointConfig {
     pub in_flight: u32,
     /// How long one request may take, from connecting to the last byte of the reply.
     #[serde(default = "fifteen_seconds")]
+    #[schemars(extend("x-minimum" = "10ms", "x-maximum" = "10m"))]
     pub timeout: Period,
     /// An alert that could not be delivered for this long becomes a dead letter.
     #[serde(default = "three_days")]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "3650d"))]
     pub max_age: Period,
     /// Headers sent with every request, such as `authorization`. Values are never printed.
     #[serde(default, serialize_with = "redact_values", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("writeOnly" = true))]
     pub headers: BTreeMap<String, String>,
     /// PEM file of certificate authorities that are trusted besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// Allows `http://` to other machines: alerts then travel unencrypted.
     #[serde(default)]
@@ -101,11 +108,11 @@ fn four() -> u32 {
 }
 
 fn fifteen_seconds() -> Period {
-    Period(Duration::from_secs(15))
+    Period::secs(15)
 }
 
 fn three_days() -> Period {
-    Period(Duration::from_hours(72))
+    Period::secs(3 * 86_400)
 }
 
 /// Scheme, host and port: the path and query of a webhook are often a credential.
@@ -125,66 +132,6 @@ fn redact_url<S: Serializer>(url: &str, s: S) -> Result<S::Ok, S::Error> {
 
 fn redact_values<S: Serializer>(headers: &BTreeMap<String, String>, s: S) -> Result<S::Ok, S::Error> {
     s.collect_map(headers.keys().map(|name| (name, "[REDACTED]")))
-}
-
-/// A length of time, written `250ms`, `15s`, `5m`, `12h` or `3d`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Period(pub Duration);
-
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-impl Period {
-    /// Reads `15s`. None when it is not a whole number followed by a unit, is zero, or is above 10 years.
-    pub fn parse(text: &str) -> Option<Period> {
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit = &text[digits.len()..];
-        let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        let total = digits.parse::<u64>().ok()?.checked_mul(*millis)?;
-        (1..=10 * 365 * 86_400_000).contains(&total).then(|| Period(Duration::from_millis(total)))
-    }
-}
-
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis() as u64;
-        let (unit, size) = UNITS.iter().rev().find(|(_, size)| millis.is_multiple_of(*size)).unwrap_or(&UNITS[0]);
-        write!(f, "{}{unit}", millis / size)
-    }
-}
-
-impl fmt::Debug for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Period, D::Error> {
-        let text = String::deserialize(d)?;
-        Period::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}` is not a length of time such as 250ms, 15s, 5m, 12h or 3d"))
-        })
-    }
-}
-
-impl JsonSchema for Period {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Period".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "pattern": "^[0-9]+(ms|s|m|h|d)$",
-            "description": "A length of time: 250ms, 15s, 5m, 12h or 3d."
-        })
-    }
 }
 
 /// Why an endpoint cannot be used as configured.
@@ -400,16 +347,6 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error() {
         assert!(read("url = \"https://a/\"\nsecretfile = \"x\"").unwrap_err().to_string().contains("secretfile"));
-    }
-
-    #[test]
-    fn periods_round_trip_and_nonsense_is_refused() {
-        for text in ["250ms", "15s", "5m", "12h", "3d"] {
-            assert_eq!(Period::parse(text).unwrap().to_string(), text);
-        }
-        for text in ["", "s", "15", "0s", "-1s", "1.5s", "15 s", "99999999999999999999d", "9999999d"] {
-            assert!(Period::parse(text).is_none(), "{text}");
-        }
     }
 
     #[test]
