@@ -11,6 +11,8 @@ use crate::yaml::{Data, Meaning, Node, locate};
 /// Regexes of one rule; compiling one may take milliseconds.
 const MAX_REGEXES: usize = 500;
 
+/// Bytes of the regexes of all rules: a guest has 128 MB in all.
+pub(crate) const MAX_REGEX_BYTES: usize = 32 << 20;
 /// Bytes of one value. Wildcards are matched in (length of pattern) x (length of text) steps at worst.
 const MAX_VALUE_BYTES: usize = 16 << 10;
 /// Comparisons of one rule, and the bytes of their patterns: a short value may stand for 625 with `windash`.
@@ -65,14 +67,16 @@ pub(crate) struct Wanted {
 pub(crate) struct Reader<'a> {
     pub source: &'a str,
     pub findings: Vec<Finding>,
+    /// Bytes that the regexes of all rules may still take up.
+    pub regex_bytes: usize,
     regexes: usize,
     tests: usize,
     pattern_bytes: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(source: &'a str) -> Self {
-        Self { source, findings: Vec::new(), regexes: 0, tests: 0, pattern_bytes: 0 }
+    pub fn new(source: &'a str, regex_bytes: usize) -> Self {
+        Self { source, findings: Vec::new(), regex_bytes, regexes: 0, tests: 0, pattern_bytes: 0 }
     }
 
     /// Reads the value under a selection's name. None = the problem is in `findings`.
@@ -238,7 +242,14 @@ impl<'a> Reader<'a> {
             dot_all: modifiers.contains(&Modifier::DotAll),
         };
         match Regex::new(text, flags) {
-            Ok(regex) => Some(Test::Regex(Box::new(regex))),
+            Ok(regex) if regex.bytes() > self.regex_bytes => {
+                let message = format!("the regexes of all rules take up more than {MAX_REGEX_BYTES} bytes");
+                self.error(node, "rules-too-large", &message)
+            }
+            Ok(regex) => {
+                self.regex_bytes -= regex.bytes();
+                Some(Test::Regex(Box::new(regex)))
+            }
             Err(bad) => {
                 let place = locate(self.source, node, bad.range);
                 let finding = Finding::error(place, "bad-regex", format!("the regex is refused: {}", bad.message));

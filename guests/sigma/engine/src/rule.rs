@@ -137,7 +137,14 @@ pub(crate) struct Rule {
 }
 
 /// Reads one document. All its problems go to `findings`; None = it is not loaded.
-pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, findings: &mut Vec<Finding>) -> Option<Rule> {
+pub(crate) fn read(
+    source: &str,
+    file: &str,
+    number: usize,
+    node: &Node,
+    regex_bytes: &mut usize,
+    findings: &mut Vec<Finding>,
+) -> Option<Rule> {
     let Data::Mapping(pairs) = &node.data else {
         if node.meaning() != Meaning::Null {
             let message = format!("a rule is a map of attributes, this is {}", node.kind());
@@ -145,7 +152,7 @@ pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, finding
         }
         return None;
     };
-    let mut reader = Attributes { source, pairs, findings, refused: false };
+    let mut reader = Attributes { source, pairs, regex_bytes, findings, refused: false };
     for (name, code, what) in [
         ("correlation", "unsupported-correlation", "correlations are"),
         ("filter", "unsupported-filter", "filters are"),
@@ -191,6 +198,7 @@ pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, finding
 struct Attributes<'a> {
     source: &'a str,
     pairs: &'a [(Node, Node)],
+    regex_bytes: &'a mut usize,
     findings: &'a mut Vec<Finding>,
     refused: bool,
 }
@@ -389,7 +397,7 @@ impl<'a> Attributes<'a> {
             self.error(value.place, "bad-attribute", format!("'detection' must be a map, this is {}", value.kind()));
             return None;
         };
-        let mut reader = Reader::new(self.source);
+        let mut reader = Reader::new(self.source, *self.regex_bytes);
         let mut selections = Vec::new();
         let mut names = Vec::new();
         let mut condition = None;
@@ -411,6 +419,9 @@ impl<'a> Attributes<'a> {
         }
         self.refused |= reader.findings.iter().any(|f| f.gravity == crate::Gravity::Error);
         self.findings.append(&mut reader.findings);
+        if !self.refused {
+            *self.regex_bytes = reader.regex_bytes;
+        }
         let Some(condition) = condition else {
             self.error(key.place, "missing-condition", "the detection has no condition");
             return None;

@@ -98,6 +98,12 @@ fn many_regexes() {
 }
 
 #[test]
+fn large_regexes() {
+    let regexes = many(499, |i| format!("    - '\\w{{{}}}{i}'\n", i % 90 + 1));
+    assert_eq!(code(rule(&format!("s:\n  A|re:\n{regexes}condition: s")).as_bytes()), "rules-too-large");
+}
+
+#[test]
 fn many_problems() {
     let keys = many(30_000, |i| format!("  A{i}|wat: 1\n"));
     let text = rule(&format!("s:\n{keys}condition: s"));
