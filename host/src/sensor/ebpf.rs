@@ -345,7 +345,8 @@ impl Ebpf {
                 if spec.essential {
                     return Ok(Err(reason));
                 }
-                lacks.push(format!("{} {} is not there ({reason})", rung.name(), spec.target));
+                tracing::debug!(program = name, reason, "hook beside the main one does not work");
+                lacks.push(format!("{} {} is not there", rung.name(), spec.target));
             }
         }
         self.set_interest(kind, flags, Some(rung))?;

@@ -25,7 +25,7 @@ impl Report {
     fn check(&mut self, name: &str, result: Result<(), String>) {
         self.checks.push((name.to_owned(), result));
     }
-    fn that(&mut self, name: &str, holds: bool, else_say: impl FnOnce() -> String) {
+    pub fn that(&mut self, name: &str, holds: bool, else_say: impl FnOnce() -> String) {
         self.check(name, if holds { Ok(()) } else { Err(else_say()) });
     }
     /// Prints every check; returns how many failed.
@@ -104,6 +104,7 @@ pub fn all(o: &Observed<'_>, r: &mut Report) {
     unlinks(o, r);
     sockets(o, r);
     seeds(o, r);
+    own(o, r);
 }
 
 fn processes(o: &Observed<'_>, r: &mut Report) {
@@ -470,6 +471,44 @@ fn seeds(o: &Observed<'_>, r: &mut Report) {
         },
         String::new,
     );
+}
+
+/// The sensor's own operations make no records, unlike its processes.
+fn own(o: &Observed<'_>, r: &mut Report) {
+    let kinds: Vec<_> = o.of(std::process::id()).map(Record::kind).collect();
+    r.that("own: no operation of ours", kinds.iter().all(|kind| kind.class() != Class::Bulk), || format!("{kinds:?}"));
+    r.that("own: but the process we started", kinds.contains(&Kind::SchedProcessFork), || format!("{kinds:?}"));
+}
+
+/// With some kinds wanted only those come, filtered; with none, the hooks are gone.
+pub fn filters(name: &str, pid: u32, records: &[Record<'_>], before: &Counters, after: &Counters, r: &mut Report) {
+    let of = |kind: Kind| records.iter().filter(move |x| x.kind() == kind && x.header().pid == pid);
+    let n = |kind| of(kind).count();
+    r.that(
+        &format!("{name}: lifecycle stays"),
+        n(Kind::SchedProcessFork) > 0 && n(Kind::SchedProcessExit) == 1,
+        String::new,
+    );
+    r.that(
+        &format!("{name}: neither bind nor unlink"),
+        n(Kind::SecuritySocketBind) + n(Kind::SecurityInodeUnlink) == 0,
+        String::new,
+    );
+    let (opens, connects) = (n(Kind::SecurityFileOpen), n(Kind::SecuritySocketConnect));
+    if name == "none" {
+        r.that("none: nothing else", opens + connects == 0, || format!("{opens} {connects}"));
+        let runs = |c: &Counters| -> u64 {
+            c.kinds.iter().filter(|(k, _)| k.class() == Class::Bulk).map(|(_, n)| n.run).sum()
+        };
+        r.that("none: no hook runs", runs(before) == runs(after), || format!("{} {}", runs(before), runs(after)));
+        return;
+    }
+    let changes = of(Kind::SecurityFileOpen)
+        .filter_map(Record::body::<Open>)
+        .all(|b| b.f_mode & 2 != 0 || b.created == 1 || b.flags & 0o1000 != 0);
+    r.that("some: opens that change, only", changes && opens > 0, || opens.to_string());
+    let inet = of(Kind::SecuritySocketConnect).filter_map(Record::body::<Connect>).all(|b| b.family != 1);
+    r.that("some: connects but AF_UNIX", inet && connects > 0, || connects.to_string());
 }
 
 /// The account closes, whatever happened.

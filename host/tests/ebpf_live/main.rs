@@ -18,7 +18,7 @@ use std::{
 };
 
 use picket::sensor::ebpf::{Ebpf, EbpfOptions, InterestSet, KindStatus, Rung};
-use picket_ebpf::{Class, Kind, OBJECT, Record};
+use picket_ebpf::{Class, Interest, Kind, OBJECT, Record};
 
 const POLL: Duration = Duration::from_millis(5);
 
@@ -52,6 +52,8 @@ fn main() -> ExitCode {
     }
     let mut failures = 0;
     failures += observe(rung);
+    failures += filters(rung);
+    failures += refusals();
     failures += flood(rung);
     if failures == 0 {
         println!("ebpf_live: all checks passed");
@@ -188,6 +190,43 @@ fn observe(rung: Option<Rung>) -> usize {
     checks::all(&observed, &mut report);
     checks::counters(&counters, &mut report);
     report.print("observe")
+}
+
+/// Wants less and less, and must get no more than that.
+fn filters(rung: Option<Rung>) -> usize {
+    let mut ebpf = open(rung, None);
+    let mut report = checks::Report::default();
+    let scratch = Scratch::new("filters");
+    let mut wanted = InterestSet::default();
+    wanted.add(Kind::SecurityFileOpen, Interest::CHANGES_ONLY);
+    wanted.add(Kind::SecuritySocketConnect, Interest::NO_UNIX);
+    for (name, wanted) in [("some", wanted), ("none", InterestSet::default())] {
+        ebpf.attach(&wanted).expect("maps can be written");
+        while ebpf.poll(Duration::ZERO, &mut |_| ()).expect("the ring can be read") > 0 {}
+        let before = ebpf.counters().expect("the counters can be read");
+        let dir = scratch.0.join(name);
+        fs::create_dir(&dir).expect("a directory of our own");
+        let mut child = start(&["--act", dir.to_str().unwrap_or_default()], &scratch.0.join(format!("{name}-facts")));
+        let mut records = Vec::new();
+        record_until_exit(&mut ebpf, &mut child, |bytes| records.push(bytes.to_vec()));
+        let records: Vec<_> = records.iter().map(|bytes| Record::parse(bytes).expect("the ring has records")).collect();
+        let after = ebpf.counters().expect("the counters can be read");
+        checks::filters(name, child.id(), &records, &before, &after, &mut report);
+    }
+    report.print("filters")
+}
+
+/// What cannot work says so.
+fn refusals() -> usize {
+    let mut report = checks::Report::default();
+    let refused = Ebpf::open(EbpfOptions { btf: Some("/nonexistent".into()), ..EbpfOptions::default() });
+    let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    report.that(
+        "no type information: the file and the way out are named",
+        text.contains("/nonexistent") && text.contains("--btf"),
+        || text.clone(),
+    );
+    report.print("refusals")
 }
 
 /// The processes with an executable that we may look into: pid and start, so that a pid used twice
