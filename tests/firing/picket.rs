@@ -1,7 +1,7 @@
 //! A running `picket run`, as its users see it: alerts on standard output, talk on standard error.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -36,7 +36,7 @@ pub enum NotStarted {
 
 impl Picket {
     /// Starts Picket and waits until it watches.
-    pub fn start(binary: &Path, guests: &Path, rules: &[&Path]) -> Result<Self, NotStarted> {
+    pub fn start(binary: &Path, guests: &Path, rules: &[PathBuf]) -> Result<Self, NotStarted> {
         let mut command = Command::new(binary);
         command.arg("run").arg("--guests").arg(guests).args(["--format", "json", "--no-deliver"]);
         for directory in rules {
