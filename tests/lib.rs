@@ -149,7 +149,8 @@ impl Live {
         let (out, out_reader) = collect(child.stdout.take());
         let (err, err_reader) = collect(child.stderr.take());
         let mut live = Live { child, out, err, readers: vec![out_reader, err_reader] };
-        let ready = wait_until(|| live.talk().contains("picket is ready") || live.child.try_wait().is_ok_and(|s| s.is_some()));
+        let ready =
+            wait_until(|| live.talk().contains("picket is ready") || live.child.try_wait().is_ok_and(|s| s.is_some()));
         assert!(ready, "picket does not get ready:\n{}", live.talk());
         match live.child.try_wait().expect("it is our child") {
             Some(status) if status.code() == Some(4) => {

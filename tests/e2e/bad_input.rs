@@ -27,7 +27,9 @@ fn bad_rules_are_named_with_their_place_and_the_rest_loads() {
     run.write("rules/huge.yml", format!("{GOOD}description: {}\n", "x".repeat(10 << 20)).replace("0011", "0015"));
     let ran = validate(&run).exits(2);
     let err = ran.err();
-    for wanted in ["yaml.yml:", "condition.yml:4:", "nothere", "modifier.yml:4:", "containz", "huge.yml", "field.yml:4:"] {
+    for wanted in
+        ["yaml.yml:", "condition.yml:4:", "nothere", "modifier.yml:4:", "containz", "huge.yml", "field.yml:4:"]
+    {
         assert!(err.contains(wanted), "{wanted} is not in\n{err}");
     }
     assert!(err.contains("did you mean `CommandLine`?"), "{err}");

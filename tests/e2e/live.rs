@@ -103,8 +103,7 @@ fn live_events_have_the_models_shape_and_a_replay_makes_the_same_alerts() {
         return;
     };
     let capture = run.dir.path().join("capture.ndjson");
-    let mut recording =
-        run.command(&["capture", &capture.to_string_lossy()]).spawn().expect("the binary runs");
+    let mut recording = run.command(&["capture", &capture.to_string_lossy()]).spawn().expect("the binary runs");
     assert!(wait_until(|| capture.exists()));
     let place = run.dir.path().join(&marker);
     std::fs::create_dir(&place).unwrap();
@@ -114,8 +113,13 @@ fn live_events_have_the_models_shape_and_a_replay_makes_the_same_alerts() {
     );
     let done = Command::new("python3").args(["-c", &script]).current_dir(&place).status().expect("python3 runs");
     assert!(done.success());
-    let wanted =
-        ["sched_process_exec", "security_file_open", "security_socket_connect", "security_socket_bind", "security_inode_unlink"];
+    let wanted = [
+        "sched_process_exec",
+        "security_file_open",
+        "security_socket_connect",
+        "security_socket_bind",
+        "security_inode_unlink",
+    ];
     let kinds = |alerts: &[Value]| -> BTreeSet<String> {
         alerts.iter().map(|a| a["event"]["EventType"].as_str().unwrap_or_default().to_owned()).collect()
     };
@@ -178,7 +182,17 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
          detection: {s: {EventData.pathname|re: '(a|b|ab)*never(c|d)+$'}, condition: s}\nlevel: low\n",
     );
     // A small ring and the shortest queue: the flood has to be shed somewhere.
-    let args = ["--rules", "rules", "--guests", &guests_arg(), "--no-deliver", "--set", "sensor.ring_bytes=1MiB", "--set", "dispatch.queue=1"];
+    let args = [
+        "--rules",
+        "rules",
+        "--guests",
+        &guests_arg(),
+        "--no-deliver",
+        "--set",
+        "sensor.ring_bytes=1MiB",
+        "--set",
+        "dispatch.queue=1",
+    ];
     let Some(mut live) = Live::start(&run, &args) else { return };
     let stop = Arc::new(AtomicBool::new(false));
     let opened = Arc::new(AtomicU64::new(0));
@@ -260,7 +274,11 @@ fn numbers(live: &Live, marker: &str, title: &str) -> Vec<u64> {
         let line = a["process"]["cmdline"].as_str()?;
         line.rsplit_once(" n")?.1.strip_suffix('.')?.parse().ok()
     };
-    live.alerts(marker).iter().filter(|a| a["rule"]["title"].as_str().is_some_and(|t| t.starts_with(title))).filter_map(number).collect()
+    live.alerts(marker)
+        .iter()
+        .filter(|a| a["rule"]["title"].as_str().is_some_and(|t| t.starts_with(title)))
+        .filter_map(number)
+        .collect()
 }
 
 fn generation(run: &Run) -> u64 {
@@ -294,7 +312,17 @@ fn reload_under_load_loses_no_event_and_never_shows_half_a_set() {
     };
     set(0);
     std::os::unix::fs::symlink(sets.join("v0"), run.dir.path().join("rules/current")).unwrap();
-    let args = ["--rules", "rules", "--guests", &guests_arg(), "--no-deliver", "--set", "reload.settle=100ms", "--set", "reload.max_shrink=1.0"];
+    let args = [
+        "--rules",
+        "rules",
+        "--guests",
+        &guests_arg(),
+        "--no-deliver",
+        "--set",
+        "reload.settle=100ms",
+        "--set",
+        "reload.max_shrink=1.0",
+    ];
     let Some(mut live) = Live::start(&run, &args) else { return };
     let load = Load::start(&marker);
     for round in 1..=rounds() {
@@ -397,7 +425,9 @@ fn a_new_guest_that_traps_is_answered_for_by_the_old_one() {
         live.talk()
     );
     assert_eq!(live_digest(), first, "the old version is live again");
-    assert!(status(&run)["generation"]["stale"].to_string().contains("trapped on rows that the version before handled"));
+    assert!(
+        status(&run)["generation"]["stale"].to_string().contains("trapped on rows that the version before handled")
+    );
     std::thread::sleep(Duration::from_millis(300));
     // And a good replacement is taken: the same component under another config is another version.
     let execs = load.finish();

@@ -106,7 +106,9 @@ fn kernel_image(series: &str) -> Result<PathBuf> {
     let package = found
         .lines()
         .filter_map(|line| line.split(' ').next())
-        .max_by_key(|name| name.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0)).collect::<Vec<u64>>())
+        .max_by_key(|name| {
+            name.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0)).collect::<Vec<u64>>()
+        })
         .with_context(|| format!("no Debian package of a {series} cloud kernel is known: apt-get update"))?
         .to_owned();
     let aside = PathBuf::from(CACHE).join(format!("{series}.new"));
@@ -135,7 +137,10 @@ fn image_in(tree: &Path) -> Option<PathBuf> {
 fn tool(program: &str, package: &str) -> Result<PathBuf> {
     let find = || {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).chain(["/usr/bin".into(), "/bin".into()]).map(|dir| dir.join(program)).find(|p| p.is_file())
+        std::env::split_paths(&path)
+            .chain(["/usr/bin".into(), "/bin".into()])
+            .map(|dir| dir.join(program))
+            .find(|p| p.is_file())
     };
     if let Some(path) = find() {
         return Ok(path);
@@ -184,7 +189,11 @@ fn initramfs(files: &[(PathBuf, &str)], script: &str) -> Result<Vec<u8>> {
 /// The shared libraries of a program and its loader, as absolute paths; none of a static one.
 fn libraries_of(program: &Path) -> Vec<String> {
     let Ok(listed) = output(Command::new("ldd").arg(program)) else { return Vec::new() };
-    listed.split_whitespace().filter(|word| word.starts_with('/') && Path::new(word).is_file()).map(str::to_owned).collect()
+    listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && Path::new(word).is_file())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Writes the `newc` archive format that the kernel unpacks.

@@ -319,8 +319,8 @@ macro_rules! export_explaining_detector {
                     GUEST.with(|g| g.with(|guest| $crate::Explain::explain(guest, analytic, &turn)))
                 }
             }
-            $crate::bindings::detector::seat_detector!(Seat with_types_in $crate::bindings::detector);
-            $crate::bindings::explaining::seat_explain!(Seat with_types_in $crate::bindings::explaining);
+    $crate::bindings::detector::seat_detector!(Seat with_types_in $crate::bindings::detector);
+    $crate::bindings::explaining::seat_explain!(Seat with_types_in $crate::bindings::explaining);
         };
     };
 }

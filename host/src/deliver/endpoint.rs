@@ -12,11 +12,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::config::Target;
-use crate::units::Period;
 use super::http::Client;
 use super::schedule::{Jitter, Reply, Saved, Schedule, Ticket, Verdict};
 use super::spool::{Change, End, Queued, Settlement, Spool};
 use super::writer::Command;
+use crate::units::Period;
 
 /// Messages read ahead.
 const WINDOW: usize = 512;

@@ -17,9 +17,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::config::{ConfigError, EndpointConfig, Target};
-use crate::units::Period;
 use super::schedule::{Reply, retry_after};
 use super::sign::sign;
+use crate::units::Period;
 
 /// Most of a reply that is read, bytes.
 const MAX_REPLY: usize = 64 * 1024;
