@@ -243,6 +243,8 @@ impl<'a> Reader<'a> {
         };
         match Regex::new(text, flags) {
             Ok(regex) if regex.bytes() > self.regex_bytes => {
+                // Compiling the rest would only take time.
+                self.regexes = MAX_REGEXES + 1;
                 let message = format!("the regexes of all rules take up more than {MAX_REGEX_BYTES} bytes");
                 self.error(node, "rules-too-large", &message)
             }
