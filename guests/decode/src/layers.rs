@@ -245,7 +245,9 @@ mod tests {
     fn digits(before: &str, bytes: &[u8]) -> String {
         use std::fmt::Write as _;
         let mut out = String::new();
-        bytes.iter().for_each(|b| write!(out, "{before}{b:02x}").unwrap());
+        for b in bytes {
+            write!(out, "{before}{b:02x}").unwrap();
+        }
         out
     }
 

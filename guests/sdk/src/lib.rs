@@ -300,7 +300,7 @@ macro_rules! export_detector {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             $crate::__detector_seat!($guest);
-    $crate::bindings::detector::seat_detector!(Seat with_types_in $crate::bindings::detector);
+            $crate::bindings::detector::seat_detector! { Seat with_types_in $crate::bindings::detector }
         };
     };
 }
@@ -319,8 +319,8 @@ macro_rules! export_explaining_detector {
                     GUEST.with(|g| g.with(|guest| $crate::Explain::explain(guest, analytic, &turn)))
                 }
             }
-    $crate::bindings::detector::seat_detector!(Seat with_types_in $crate::bindings::detector);
-    $crate::bindings::explaining::seat_explain!(Seat with_types_in $crate::bindings::explaining);
+            $crate::bindings::detector::seat_detector! { Seat with_types_in $crate::bindings::detector }
+            $crate::bindings::explaining::seat_explain! { Seat with_types_in $crate::bindings::explaining }
         };
     };
 }
@@ -374,7 +374,7 @@ macro_rules! export_enricher {
                     GUEST.with(|g| g.with(|guest| $crate::Enricher::enrich(guest, &turn)))
                 }
             }
-    $crate::bindings::enricher::seat_enricher!(Seat with_types_in $crate::bindings::enricher);
+            $crate::bindings::enricher::seat_enricher! { Seat with_types_in $crate::bindings::enricher }
         };
     };
 }
