@@ -1,6 +1,6 @@
 //! The catalogue: resolves a field name of a subscription to a way to read it, and a source to the rows it selects.
 
-use super::{Access, KINDS, KindId, ProcessField, SYSTEM, Shape, every_row};
+use super::{Access, KINDS, KindId, ProcessField, Rows, SYSTEM, Shape};
 use crate::slab::Slab;
 
 /// What a subscription asks for; every part that is given must equal.
@@ -89,7 +89,7 @@ pub struct Catalogue {
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// Per kind: the predicates of the log sources that match, `None` = not this kind.
-    kinds: Vec<Option<fn(&Slab, usize) -> bool>>,
+    kinds: Vec<Option<Rows>>,
     foreign: Foreign,
     /// `EventName` must be one of these (from the `where` clauses); empty = any.
     names: Vec<Vec<u8>>,
@@ -117,21 +117,21 @@ impl Selection {
         let given = |part: &Option<String>, value: &str| part.as_deref().is_none_or(|p| p.eq_ignore_ascii_case(value));
         let no_service = source.service.is_none();
         let mut foreign = Foreign::None;
-        let kinds: Vec<Option<fn(&Slab, usize) -> bool>> = KINDS
+        let kinds: Vec<Option<Rows>> = KINDS
             .iter()
             .map(|k| {
                 if source.is_everything() {
-                    return Some(every_row as fn(&Slab, usize) -> bool);
+                    return Some(Rows::All);
                 }
                 if let Some(kind) = &source.kind {
-                    return (kind == k.name).then_some(every_row as fn(&Slab, usize) -> bool);
+                    return (kind == k.name).then_some(Rows::All);
                 }
                 if !no_service || !given(&source.product, PRODUCT) {
                     return None;
                 }
                 match source.category.as_deref() {
-                    None => (!k.lifecycle || !k.sources.is_empty()).then_some(every_row as fn(&Slab, usize) -> bool),
-                    Some(c) if c.eq_ignore_ascii_case(EBPF) => Some(every_row as fn(&Slab, usize) -> bool),
+                    None => (!k.lifecycle || !k.sources.is_empty()).then_some(Rows::All),
+                    Some(c) if c.eq_ignore_ascii_case(EBPF) => Some(Rows::All),
                     Some(c) => k.sources.iter().find(|s| s.category.eq_ignore_ascii_case(c)).map(|s| s.rows),
                 }
             })
@@ -158,7 +158,9 @@ impl Selection {
         let name = match r.kind.spec() {
             Some(kind) => {
                 let Some(rows) = self.kinds[r.kind.0 as usize] else { return false };
-                if !rows(slab, row) {
+                if let Rows::Where(belongs) = rows
+                    && !belongs(slab, row)
+                {
                     return false;
                 }
                 kind.name.as_bytes()
@@ -190,7 +192,7 @@ impl Selection {
 
     /// Whether every row of the kind is wanted, or only those of one narrower log source.
     pub fn takes_all(&self, kind: KindId) -> bool {
-        self.kinds[kind.0 as usize].is_some_and(|f| std::ptr::fn_addr_eq(f, every_row as fn(&Slab, usize) -> bool))
+        matches!(self.kinds[kind.0 as usize], Some(Rows::All))
     }
 }
 

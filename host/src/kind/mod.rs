@@ -92,10 +92,17 @@ pub struct Kind {
     pub derive: fn(&mut Slab, &mut [Cell]),
 }
 
+/// The rows of a kind that belong to a log source.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows {
+    All,
+    Where(fn(&Slab, usize) -> bool),
+}
+
 /// A log source a kind feeds: category and product are fixed, `rows` says which of its rows.
 pub struct LogSource {
     pub category: &'static str,
-    pub rows: fn(&Slab, usize) -> bool,
+    pub rows: Rows,
 }
 
 impl std::fmt::Debug for Kind {
@@ -106,8 +113,3 @@ impl std::fmt::Debug for Kind {
 
 /// For kinds that derive nothing.
 fn derive_nothing(_: &mut Slab, _: &mut [Cell]) {}
-
-/// For log sources that take every row of their kind.
-fn every_row(_: &Slab, _: usize) -> bool {
-    true
-}

@@ -3,7 +3,7 @@
 use picket_ebpf::kind::sched_process_exec::Exec;
 use picket_ebpf::{Record, Status};
 
-use super::{Field, Kind, LogSource, Type, derive_nothing, every_row};
+use super::{Field, Kind, LogSource, Rows, Type, derive_nothing};
 use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
@@ -36,7 +36,7 @@ pub(super) static KIND: Kind = Kind {
         Field::new("truncated", Type::Unsigned, "bytes of arguments that were cut").optional(),
         Field::new("tty", Type::Text, "controlling terminal").optional(),
     ],
-    sources: &[LogSource { category: "process_creation", rows: every_row }],
+    sources: &[LogSource { category: "process_creation", rows: Rows::All }],
     repeat_key: None,
     decode,
     derive: derive_nothing,

@@ -3,7 +3,7 @@
 use picket_ebpf::Record;
 use picket_ebpf::kind::security_file_open::Open;
 
-use super::{Field, Kind, LogSource, Type};
+use super::{Field, Kind, LogSource, Rows, Type};
 use crate::slab::{Cell, Slab};
 
 const FLAGS: usize = 1;
@@ -29,7 +29,7 @@ pub(super) static KIND: Kind = Kind {
             .sigma(&["FileOp"])
             .optional(),
     ],
-    sources: &[LogSource { category: "file_event", rows: changes_a_file }],
+    sources: &[LogSource { category: "file_event", rows: Rows::Where(changes_a_file) }],
     repeat_key: Some(repeat_key),
     decode,
     derive,

@@ -4,7 +4,7 @@ use picket_ebpf::Record;
 use picket_ebpf::kind::security_socket_connect::Connect;
 
 use super::sockaddr::{self, address_fields};
-use super::{Field, Kind, LogSource, Type};
+use super::{Field, Kind, LogSource, Rows, Type};
 use crate::slab::{Cell, Slab};
 
 const ADDRESS: [Field; sockaddr::CELLS] = address_fields!("remote_addr", &["DestinationIp"], &["DestinationPort"]);
@@ -20,7 +20,7 @@ pub(super) static KIND: Kind = Kind {
     narrow: picket_ebpf::Interest::NO_UNIX,
     lifecycle: false,
     fields: &FIELDS,
-    sources: &[LogSource { category: "network_connection", rows: is_network }],
+    sources: &[LogSource { category: "network_connection", rows: Rows::Where(is_network) }],
     repeat_key: None,
     decode,
     derive,

@@ -283,7 +283,7 @@ impl Watch {
         }
         let mut before = Vec::new();
         loop {
-            self.rewatch();
+            let unheard = self.rewatch();
             let reason = match self.read() {
                 Ok(snapshots) => {
                     let digests: Vec<String> = snapshots.iter().map(|s| s.digest.clone()).collect();
@@ -291,7 +291,8 @@ impl Watch {
                     // second look tells.
                     let changing = self.bell.take_hint();
                     let sure = self.is_notified() || digests == self.reported || digests == before;
-                    if kicked || !changing && sure {
+                    // What was copied into a directory before it was watched made no sound: quiet proves nothing there.
+                    if kicked || !changing && !unheard && sure {
                         return self.settled(snapshots, digests, kicked);
                     }
                     before = digests;
@@ -357,17 +358,22 @@ impl Watch {
 
     /// Watches what there is to watch now. Repeated until that does not change any more: what changed before a watch was in
     /// place is not heard.
-    fn rewatch(&mut self) {
+    ///
+    /// `true` if directories are watched that were not before.
+    fn rewatch(&mut self) -> bool {
+        let listened = self.inotify.is_some();
+        let mut found = false;
         // A tree that is busy is looked at again anyway.
         for _ in 0..3 {
             if !self.options.watch {
-                return;
+                return false;
             }
             let mut interest = Interest::default();
             self.sets.iter().for_each(|set| interest.extend(list(set).interest));
             if interest == self.interest && self.inotify.is_some() {
-                return;
+                return found;
             }
+            found = listened;
             let mode = match watch_dirs(&interest, &self.sets, &self.bell) {
                 Ok((inotify, None)) => {
                     self.inotify = Some(inotify);
@@ -386,9 +392,10 @@ impl Watch {
             *lock(&self.mode) = mode;
             self.interest = interest;
             if failed {
-                return;
+                return found;
             }
         }
+        found
     }
 }
 
