@@ -10,10 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use picket::deliver::{
-    Deliver, DeliverError, DeliverOptions, EndpointConfig, EndpointState, EndpointStatus, Outgoing, Period,
-};
+use picket::deliver::{Deliver, DeliverError, DeliverOptions, EndpointConfig, EndpointState, EndpointStatus, Outgoing};
 use picket::detection::Level;
+use picket::units::Period;
 use serde_json::Value;
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

@@ -84,6 +84,16 @@ impl Instance {
         &self.guest
     }
 
+    /// What [`Instance::on_events`] does before its call, and nothing else: how many rows became columns. For measuring.
+    pub fn project(&mut self, slab: &Arc<Slab>) -> u32 {
+        let rows = self.projector.select(slab);
+        if rows > 0 {
+            let (turn, _) = self.projector.turn(slab, None);
+            self.projector.recycle(turn);
+        }
+        rows
+    }
+
     /// Linear memory in use, bytes; 0 after a trap.
     pub fn memory_bytes(&self) -> usize {
         self.live.as_ref().map_or(0, |live| live.store.data().memory.used())
