@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-/// Bytes of one compiled regex.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Bytes of one compiled regex; each `\w` of a repetition takes some 50 kB.
+const MAX_REGEX_BYTES: usize = 4 << 20;
 /// Bytes of the automaton that is built lazily while a regex searches.
 const MAX_CACHE_BYTES: usize = 256 << 10;
 
