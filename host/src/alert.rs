@@ -269,12 +269,13 @@ pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
             .evidence
             .iter()
             .map(|e| {
-                let (field, op) = e.field.split_once('|').unwrap_or((&e.field, ""));
+                // Sigma's guest writes `endswith: /nc`.
+                let (op, pattern) = e.pattern.split_once(": ").unwrap_or(("", &e.pattern));
                 Matched {
                     selection: e.selection.clone(),
-                    field: field.to_owned(),
+                    field: e.field.clone(),
                     op: op.to_owned(),
-                    pattern: e.pattern.clone(),
+                    pattern: pattern.to_owned(),
                     value: lossy(&e.value),
                 }
             })

@@ -282,6 +282,8 @@ impl Walk<'_> {
             _ if !self.set.wants(name) => {}
             Ok(meta) if meta.is_file() => self.file(path, rel, &meta),
             Ok(_) => self.error(path, rel, Problem::NotAFile),
+            // Removed between the two looks; only a link can lead to nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !own.is_symlink() => {}
             Err(error) => self.error(path, rel, Problem::from(&error)),
         }
     }
