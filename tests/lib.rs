@@ -117,6 +117,7 @@ impl Ran {
     }
 
     /// Asserts the exit code, showing what was said otherwise.
+    #[expect(clippy::return_self_not_must_use, reason = "the assertion is often all that is wanted")]
     #[track_caller]
     pub fn exits(self, code: i32) -> Ran {
         assert_eq!(self.code(), code, "stderr:\n{}", self.err());
@@ -125,7 +126,7 @@ impl Ran {
 }
 
 /// How long a start or a drain may take before a test gives up: a bound on hanging, not a measurement.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(3);
 
 type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
 

@@ -328,7 +328,7 @@ fn identity(slab: &Slab, row: Option<usize>, guest: &Guest, detection: &Detectio
     let origin = &slab.origin;
     let mut event: Vec<Vec<u8>> = Vec::new();
     if let Some(r) = row {
-        let kind = text_of(slab.value(r, &Access::Kind));
+        let kind = text_of(&slab.value(r, &Access::Kind));
         let thread = system_value(slab, r, "System.HostThreadID");
         if kind.is_empty() || matches!(thread, Value::Absent | Value::Null) {
             // Foreign JSON has no identity but its text and its place in the file.
@@ -337,7 +337,7 @@ fn identity(slab: &Slab, row: Option<usize>, guest: &Guest, detection: &Detectio
         } else {
             event.push(kind);
             event.push(slab.rows[r].time.to_string().into_bytes());
-            event.push(text_of(thread));
+            event.push(text_of(&thread));
         }
     } else {
         event.push(slab.watermark.to_string().into_bytes());
@@ -368,10 +368,13 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
+        out.push_str(&format!("{b:02x}"));
+        out
+    })
 }
 
-fn text_of(value: Value<'_>) -> Vec<u8> {
+fn text_of(value: &Value<'_>) -> Vec<u8> {
     match value {
         Value::Text(t) => t.to_vec(),
         Value::Unsigned(v) => v.to_string().into_bytes(),

@@ -69,12 +69,11 @@ impl Slot {
     /// Starts a capture unless one runs.
     pub fn start(&self, capture: Capture) -> Result<(), &'static str> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*slot {
-            Some(_) => Err("another capture is being written"),
-            None => {
-                *slot = Some(capture);
-                Ok(())
-            }
+        if (*slot).is_some() {
+            Err("another capture is being written")
+        } else {
+            *slot = Some(capture);
+            Ok(())
         }
     }
 

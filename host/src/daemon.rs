@@ -9,7 +9,7 @@
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ impl Shared {
 pub struct Pipeline {
     pub shared: Arc<Shared>,
     pub exits: Exits,
-    pub publish: Sender<Publish>,
+    pub publish: SyncSender<Publish>,
     builder: JoinHandle<Result<(), DaemonError>>,
     sequencer: JoinHandle<()>,
 }
@@ -126,7 +126,7 @@ impl Pipeline {
     ) -> Result<Pipeline, DaemonError> {
         let (exits, inbox) = channel;
         let gate = shared.gate.clone();
-        let (publish, published) = std::sync::mpsc::channel();
+        let (publish, published) = std::sync::mpsc::sync_channel(4);
         let mut table = Table::new(&origin.boot, Users::new("/etc/passwd".into()));
         table.set_offset(offset(&sensor));
         table.seed(&seed_records(&mut sensor)?, false);

@@ -4,7 +4,7 @@
 //! last handle closes the queue, the threads finish what is in it and end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::detection::Diagnostic;
@@ -57,6 +57,22 @@ pub struct Rejected {
 pub struct Exits {
     pub outcomes: Sender<Outcome>,
     pub rejected: Sender<Rejected>,
+}
+
+/// What lanes send: outcomes to the sequencer, rejected versions to the reload thread.
+pub type Inbox = (Receiver<Outcome>, Receiver<Rejected>);
+
+impl Exits {
+    /// The exits of a pipeline and their other ends.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by the gate: each slab on its way makes one outcome for each lane"
+    )]
+    pub fn new() -> (Exits, Inbox) {
+        let (outcomes, made) = std::sync::mpsc::channel();
+        let (rejected, told) = std::sync::mpsc::channel();
+        (Exits { outcomes, rejected }, (made, told))
+    }
 }
 
 impl Lane {

@@ -1,7 +1,7 @@
 //! Keeps the live generation in step with the files: the reload thread, and what the control socket answers.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub struct Attempts {
 pub struct Reloader {
     pub loader: Loader,
     pub shared: Arc<Shared>,
-    pub publish: Sender<Publish>,
+    pub publish: SyncSender<Publish>,
     pub deliver: Option<Arc<Deliver>>,
     pub read_config: ReadConfig,
     pub config: Arc<Config>,
@@ -56,7 +56,7 @@ pub struct Reloader {
 const TURN: Duration = Duration::from_millis(50);
 
 /// How long a new generation may take to be attached and published.
-const PUBLISH: Duration = Duration::from_secs(60);
+const PUBLISH: Duration = Duration::from_mins(1);
 
 /// Files watched now, and what they held when they were last quiet.
 struct Watched {
@@ -279,7 +279,7 @@ pub struct Front {
     pub shared: Arc<Shared>,
     pub deliver: Option<Arc<Deliver>>,
     pub attempts: Arc<Mutex<Attempts>>,
-    pub ask: Mutex<Sender<Ask>>,
+    pub ask: Mutex<SyncSender<Ask>>,
     pub started: Instant,
 }
 

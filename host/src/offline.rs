@@ -62,10 +62,8 @@ impl Offline {
     pub fn load(inputs: &Inputs, any_json: bool, cache_dir: Option<PathBuf>) -> Result<Offline, OfflineError> {
         let runtime = Runtime::new(&RuntimeOptions { cache_dir }).map_err(OfflineError::Runtime)?;
         let ledger = Arc::new(Ledger::default());
-        let (outcomes, inbox) = std::sync::mpsc::channel();
         // Nothing is replaced in such a run, so nothing is ever rolled back.
-        let (rejected, _) = std::sync::mpsc::channel();
-        let exits = Exits { outcomes, rejected };
+        let (exits, (inbox, _)) = Exits::new();
         let mode = Mode { when_full: WhenFull::Wait, seed: SEED, any_json };
         let mut loader = Loader::new(Arc::new(runtime), ledger.clone(), exits.clone(), mode);
         let generation = loader.build(inputs, &Generation::empty(), true).map_err(OfflineError::Refused)?;

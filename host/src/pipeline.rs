@@ -158,6 +158,9 @@ impl Flight {
     }
 }
 
+/// What every detector said about a slab, by lane, in the order of the generation.
+pub type Said = Vec<(String, Handled)>;
+
 /// Restores slab order and hands each slab on once, with what every detector said, in the order of the generation.
 pub struct Sequencer {
     next: u64,
@@ -166,7 +169,7 @@ pub struct Sequencer {
 
 impl Sequencer {
     /// Runs until every lane and the builder are gone.
-    pub fn run(outcomes: &Receiver<Outcome>, gate: &Gate, mut done: impl FnMut(Arc<Flight>, Vec<(String, Handled)>)) {
+    pub fn run(outcomes: &Receiver<Outcome>, gate: &Gate, mut done: impl FnMut(Arc<Flight>, Said)) {
         let mut sequencer = Sequencer { next: 0, open: BTreeMap::new() };
         for outcome in outcomes {
             sequencer.open.entry(outcome.flight.slab.number).or_default().push(outcome);
@@ -177,7 +180,7 @@ impl Sequencer {
         }
     }
 
-    fn complete(&mut self) -> Option<(Arc<Flight>, Vec<(String, Handled)>)> {
+    fn complete(&mut self) -> Option<(Arc<Flight>, Said)> {
         let answers = self.open.get(&self.next)?;
         let flight = answers.first()?.flight.clone();
         if answers.len() < flight.generation.detectors.len().max(1) {

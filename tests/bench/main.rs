@@ -104,19 +104,19 @@ fn dispatch(rules: &Path, print: &dyn Fn(Value)) {
             matches = slabs.iter().map(|s| sigma.on_events(s).detections.len()).sum();
         });
         let projection = best(DISPATCHED, || {
-            slabs.iter().for_each(|s| {
+            for s in &slabs {
                 black_box(sigma.project(s));
-            });
+            }
         });
         let handed = best(DISPATCHED, || {
-            slabs.iter().for_each(|s| {
+            for s in &slabs {
                 black_box(idle.on_events(s).offered);
-            });
+            }
         });
         let idle_projection = best(DISPATCHED, || {
-            slabs.iter().for_each(|s| {
+            for s in &slabs {
                 black_box(idle.project(s));
-            });
+            }
         });
         let (native, native_matches) = native(&set, &made, rows);
         let call = (handed - idle_projection).max(0.0);

@@ -47,8 +47,7 @@ pub fn run(args: &CaptureArgs, global: &Global) -> anyhow::Result<ExitCode> {
         Capture::create(&args.file, limits).with_context(|| format!("cannot create {}", args.file.display()))?
     };
     let shared = Shared::new(&config);
-    let (outcomes, inbox) = std::sync::mpsc::channel();
-    let (rejected, _) = std::sync::mpsc::channel();
+    let (exits, (inbox, _)) = Exits::new();
     let capture = Arc::new(Mutex::new(Some(capture)));
     let (writing, full) = (capture.clone(), shared.clone());
     let done = Box::new(move |flight: Arc<crate::pipeline::Flight>, _| {
@@ -63,7 +62,7 @@ pub fn run(args: &CaptureArgs, global: &Global) -> anyhow::Result<ExitCode> {
             }
         }
     });
-    let channel = (Exits { outcomes, rejected }, inbox);
+    let channel = (exits, inbox);
     let pipeline = Pipeline::start(sensor, &config, host_facts::origin(), shared.clone(), channel, done)?;
     let everything = vec![Interest::All; crate::kind::KINDS.len()];
     let (live, attached) = std::sync::mpsc::sync_channel(1);

@@ -52,7 +52,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
                 }
             };
             loop {
-                match lines.next() {
+                match lines.read() {
                     Ok(None) => break,
                     Ok(Some(Ok(input))) => {
                         if let Err(e) = feeder.add(&input) {

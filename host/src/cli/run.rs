@@ -45,9 +45,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let deliver = if args.no_deliver { None } else { Some(Arc::new(start_deliver(&config)?)) };
     let shared = Shared::new(&config);
     let alerts = Alerts::start(deliver.clone(), printer(args.format.format, global))?;
-    let (outcomes, inbox) = std::sync::mpsc::channel();
-    let (rejected, was_rejected) = std::sync::mpsc::channel();
-    let exits = Exits { outcomes, rejected };
+    let (exits, (inbox, was_rejected)) = Exits::new();
     let mut make = alerts.maker(shared.clone());
     let passing = shared.clone();
     let done = Box::new(move |flight: Arc<crate::pipeline::Flight>, said| {
@@ -59,7 +57,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let runtime = Arc::new(Runtime::new(&RuntimeOptions { cache_dir: load::cache_dir(&config) })?);
     let mode = Mode { when_full: WhenFull::ShedOldest, seed: host_facts::seed(), any_json: false };
     let attempts: Arc<Mutex<Attempts>> = Arc::default();
-    let (ask, asked) = std::sync::mpsc::channel();
+    let (ask, asked) = std::sync::mpsc::sync_channel(64);
     let mut reloader = Reloader {
         loader: Loader::new(runtime, shared.ledger.clone(), exits, mode),
         shared: shared.clone(),
@@ -164,7 +162,7 @@ fn printer(format: Format, global: &Global) -> crate::daemon::Print {
 }
 
 /// Waits for a signal or the end of collection; SIGHUP loads. Returns whether it was SIGINT.
-fn wait(pipeline: &Pipeline, ask: &std::sync::mpsc::Sender<Ask>) -> anyhow::Result<bool> {
+fn wait(pipeline: &Pipeline, ask: &std::sync::mpsc::SyncSender<Ask>) -> anyhow::Result<bool> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -177,8 +175,8 @@ fn wait(pipeline: &Pipeline, ask: &std::sync::mpsc::Sender<Ask>) -> anyhow::Resu
                 _ = interrupt.recv() => return Ok(true),
                 _ = terminate.recv() => return Ok(false),
                 _ = hangup.recv() => {
-                    // The reload thread ends only after this loop.
-                    let _ = ask.send(Ask { force: false, reply: None });
+                    // Full: it is going to load anyway. The reload thread ends only after this loop.
+                    let _ = ask.try_send(Ask { force: false, reply: None });
                 }
                 _ = look.tick() => if pipeline.ended() { return Ok(false) },
             }

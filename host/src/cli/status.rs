@@ -57,13 +57,17 @@ fn human(s: &Json) -> String {
             kind["submitted"]
         );
     }
-    let p = &s["sensor"]["processes"];
-    let _ = writeln!(out, "processes {} live, {} unknown, {} evicted", p["live"], p["unknown"], p["evicted"]);
-    let e = &s["ledger"]["events"];
+    let processes = &s["sensor"]["processes"];
+    let _ = writeln!(
+        out,
+        "processes {} live, {} unknown, {} evicted",
+        processes["live"], processes["unknown"], processes["evicted"]
+    );
+    let events = &s["ledger"]["events"];
     let _ = writeln!(
         out,
         "events read {} = slabbed {} + unwanted {} + undecodable {}; {} slabs in flight",
-        e["read"], e["slabbed"], e["unwanted"], e["undecodable"], s["slabs_in_flight"]
+        events["read"], events["slabbed"], events["unwanted"], events["undecodable"], s["slabs_in_flight"]
     );
     for (name, a) in s["ledger"]["guests"].as_object().into_iter().flatten() {
         let _ = writeln!(

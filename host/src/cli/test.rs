@@ -1,7 +1,7 @@
 //! `picket test`: runs the tests beside rules; with `--watch`, whenever a file is saved.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::detection::{Diagnostic, Gravity};
@@ -65,17 +65,17 @@ fn digests(inputs: &Inputs) -> BTreeMap<String, String> {
 }
 
 /// A path with the file that belongs to it: the test of a rule, the rule of a test.
-fn beside(path: &PathBuf) -> Vec<PathBuf> {
+fn beside(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let other = match name.strip_suffix(".test.yml") {
         Some(stem) => format!("{stem}.yml"),
         None => match name.strip_suffix(".yml") {
             Some(stem) => format!("{stem}.test.yml"),
-            None => return vec![path.clone()],
+            None => return vec![path.to_path_buf()],
         },
     };
     let other = path.with_file_name(other);
-    if other.exists() { vec![path.clone(), other] } else { vec![path.clone()] }
+    if other.exists() { vec![path.to_path_buf(), other] } else { vec![path.to_path_buf()] }
 }
 
 fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<ExitCode> {

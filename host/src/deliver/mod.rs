@@ -113,6 +113,7 @@ impl Deliver {
     ///
     /// # Errors
     /// A bad endpoint, a spool in use by another process, or one that can neither be opened nor moved aside.
+    #[expect(clippy::disallowed_methods, reason = "append waits for its answer, and orders come one for each reload")]
     pub fn start(options: DeliverOptions) -> Result<Deliver, DeliverError> {
         let targets = prepare(&options.endpoints, &options.user_agent)?;
         make_private_dir(&options.state_dir)?;

@@ -135,13 +135,13 @@ fn complete(kind: &Kind, event: &mut Json, given: &Map<String, Json>) {
 mod tests {
     use super::*;
 
-    fn built(fields: Json) -> Json {
+    fn built(fields: &Json) -> Json {
         build(fields.as_object().unwrap()).unwrap()
     }
 
     #[test]
     fn names_become_paths() {
-        let e = built(json!({ "kind": KINDS[0].name, "Image": "/usr/bin/nc.openbsd", "CommandLine": "nc -l",
+        let e = built(&json!({ "kind": KINDS[0].name, "Image": "/usr/bin/nc.openbsd", "CommandLine": "nc -l",
             "ParentImage": "/bin/sh", "User": "root", "LogonId": 7 }));
         assert_eq!(e["EventData"]["pathname"], "/usr/bin/nc.openbsd");
         assert_eq!(e["EventData"]["argv"], json!(["nc", "-l"]));
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn addresses_choose_their_family() {
         let connect = KINDS.iter().find(|k| k.fields.iter().any(|f| f.sigma.contains(&"DestinationIp"))).unwrap();
-        let e = built(json!({ "kind": connect.name, "DestinationIp": "::1", "DestinationPort": "53" }));
+        let e = built(&json!({ "kind": connect.name, "DestinationIp": "::1", "DestinationPort": "53" }));
         assert_eq!(e["EventData"]["remote_addr"]["sin6_addr"], "::1");
         assert_eq!(e["EventData"]["remote_addr"]["sa_family"], "AF_INET6");
     }

@@ -155,29 +155,26 @@ impl Selection {
     /// Whether a row belongs to the subscription.
     pub fn admits(&self, slab: &Slab, row: usize) -> bool {
         let r = &slab.rows[row];
-        let name = match r.kind.spec() {
-            Some(kind) => {
-                let Some(rows) = self.kinds[r.kind.0 as usize] else { return false };
-                if let Rows::Where(belongs) = rows
-                    && !belongs(slab, row)
-                {
-                    return false;
-                }
-                kind.name.as_bytes()
+        let name = if let Some(kind) = r.kind.spec() {
+            let Some(rows) = self.kinds[r.kind.0 as usize] else { return false };
+            if let Rows::Where(belongs) = rows
+                && !belongs(slab, row)
+            {
+                return false;
             }
-            None => {
-                let name = super::read::foreign_name(r);
-                let admitted = match &self.foreign {
-                    Foreign::None => false,
-                    Foreign::Named => name.is_some(),
-                    Foreign::Only(kind) => name == Some(kind.as_str()),
-                    Foreign::All => true,
-                };
-                if !admitted {
-                    return false;
-                }
-                name.unwrap_or_default().as_bytes()
+            kind.name.as_bytes()
+        } else {
+            let name = super::read::foreign_name(r);
+            let admitted = match &self.foreign {
+                Foreign::None => false,
+                Foreign::Named => name.is_some(),
+                Foreign::Only(kind) => name == Some(kind.as_str()),
+                Foreign::All => true,
+            };
+            if !admitted {
+                return false;
             }
+            name.unwrap_or_default().as_bytes()
         };
         self.names.is_empty() || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
     }

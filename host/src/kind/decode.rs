@@ -291,7 +291,7 @@ fn decode_fields(slab: &mut Slab, fields: &[Field], object: Option<&Json>, prefi
     for field in fields {
         let value = object.and_then(|o| find(o, field.path));
         let cell = match value {
-            None => Cell::Absent,
+            None | Some(Json::Object(_)) => Cell::Absent,
             Some(Json::Null) => Cell::Null,
             Some(Json::Bool(b)) => Cell::Bool(*b),
             Some(Json::Number(n)) => match (n.as_u64(), n.as_i64()) {
@@ -315,7 +315,6 @@ fn decode_fields(slab: &mut Slab, fields: &[Field], object: Option<&Json>, prefi
                     .collect();
                 slab.list(items.iter().map(Vec::as_slice))
             }
-            Some(Json::Object(_)) => Cell::Absent,
         };
         slab.cells.push(cell);
     }

@@ -68,12 +68,14 @@ impl Field {
         Field { path, ty, doc, sigma: &[], always: true, filled: true }
     }
 
+    #[must_use]
     pub const fn sigma(mut self, names: &'static [&'static str]) -> Field {
         self.sigma = names;
         self
     }
 
     /// Known by name, filled by no hook yet.
+    #[must_use]
     pub const fn unfilled(mut self) -> Field {
         self.filled = false;
         self.always = false;
@@ -81,6 +83,7 @@ impl Field {
     }
 
     /// Left out of the JSON when absent.
+    #[must_use]
     pub const fn optional(mut self) -> Field {
         self.always = false;
         self

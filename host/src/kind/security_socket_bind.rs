@@ -45,7 +45,7 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     if body.fd >= 0 {
         cells[0] = Cell::Signed(i64::from(body.fd));
     }
-    sockaddr::fill(record.slice(Bind::LOCAL), slab, &mut cells[FROM..FROM + sockaddr::CELLS]);
+    sockaddr::fill(record.slice(Bind::LOCAL), slab, &mut cells[FROM..=sockaddr::CELLS]);
     cells[FROM + sockaddr::CELLS] = Cell::Signed(i64::from(body.type_));
     if body.result_known == 1 {
         cells[FROM + sockaddr::CELLS + 1] = Cell::Bool(body.result == 0);

@@ -23,8 +23,11 @@ pub(super) fn argv(key: Key) -> Option<Vec<Box<[u8]>>> {
     (!bytes.is_empty()).then(|| bytes.split(|&b| b == 0).map(Into::into).collect())
 }
 
+/// A path as bytes, where it could be read.
+type Path = Option<Arc<[u8]>>;
+
 /// Executable and working directory, under the same condition.
-pub(super) fn paths(key: Key) -> (Option<Arc<[u8]>>, Option<Arc<[u8]>>) {
+pub(super) fn paths(key: Key) -> (Path, Path) {
     let link = |name: &str| {
         std::fs::read_link(format!("/proc/{}/{name}", key.tgid)).ok().map(|p| Arc::from(p.as_os_str().as_bytes()))
     };

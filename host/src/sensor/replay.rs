@@ -29,7 +29,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line that is not empty; `None` at the end.
-    pub fn next(&mut self) -> std::io::Result<Option<Result<Input<'_>, LineError>>> {
+    pub fn read(&mut self) -> std::io::Result<Option<Result<Input<'_>, LineError>>> {
         loop {
             self.buffer.clear();
             self.line += 1;
@@ -81,7 +81,7 @@ mod tests {
         text.extend(b"\n{\"b\":2}");
         let mut lines = Lines::new(text.as_slice());
         let mut seen = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.read().unwrap() {
             seen.push(match line {
                 Ok(Input::Line { number, text }) => format!("{number} {text}"),
                 Ok(Input::Record(_)) => unreachable!("a file has no records"),
