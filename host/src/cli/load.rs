@@ -22,15 +22,19 @@ pub fn inputs(config: Config) -> anyhow::Result<Inputs> {
 
 /// The guests of the config; where its default directory is not there, the ones that came with this binary.
 pub fn found_guests(config: &Config) -> Vec<PathBuf> {
-    let missing = config.guests.iter().all(|g| !g.exists());
-    if config.guests != Config::default().guests && !missing {
+    // A directory of that name may be anything: it counts when a component lies in it.
+    let holds_one = |dir: &PathBuf| {
+        std::fs::read_dir(dir).is_ok_and(|d| d.flatten().any(|e| e.path().extension().is_some_and(|x| x == "wasm")))
+    };
+    let default = config.guests.iter().all(|g| g.ends_with("guests"));
+    if !default || config.guests.iter().any(holds_one) {
         return config.guests.clone();
     }
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("guests")));
     let shipped = [beside, Some(PathBuf::from("/usr/lib/picket/guests"))];
     match shipped.into_iter().flatten().find(|d| d.is_dir()) {
-        Some(dir) if missing => vec![dir],
-        _ => config.guests.clone(),
+        Some(dir) => vec![dir],
+        None => config.guests.clone(),
     }
 }
 
