@@ -75,6 +75,11 @@ impl Kind {
     pub fn id(self) -> u16 {
         self as u16
     }
+    /// Whether the sensor can do an operation of this kind to see if its hook fires. An exec cannot be
+    /// done without starting a program that nobody asked for.
+    pub fn has_canary(self) -> bool {
+        self != Kind::SchedProcessExec
+    }
     /// The kind of this name.
     pub fn from_name(name: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|kind| kind.name() == name)

@@ -15,13 +15,12 @@
 SEC("tp_btf/sys_exit")
 int BPF_PROG(shared__tracepoint__sys_exit, struct pt_regs *regs, long ret)
 {
-	struct pt_regs *r = (void *)scalar(regs);
-	struct call c = { .nr = call_number(r), .ret = ret };
+	struct call c = { .nr = regs->NUMBER & ~X32_SYSCALL_BIT, .ret = ret };
 #define IS(kind) || kind##_is_call(c.nr)
 	if (!(false SYSCALL_KINDS(IS)))
 		return 0;
 	c.compat = is_compat();
-	call_arguments(r, &c);
+	call_arguments((void *)scalar(regs), &c);
 #define HANDLE(kind)               \
 	if (kind##_sys_exit(&c))   \
 		return 0;

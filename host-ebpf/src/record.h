@@ -16,6 +16,14 @@
 
 #define VERSION 1
 
+/* Puts a structure into the object's BTF, where a test compares it with the Rust one: clang describes
+ * only types in the prototypes of functions. The function is in no program. */
+#define LAYOUT(name)                     \
+	int layout_##name(struct name *s) \
+	{                                 \
+		return s != 0;            \
+	}
+
 struct record_header {
 	u32 length;
 	u16 kind;
@@ -38,6 +46,7 @@ struct record_header {
 	u8 comm[16];
 	u8 nodename[64];
 };
+LAYOUT(record_header)
 enum record_flag { COMPAT = 1, IO_URING = 2, TRUNCATED = 4, CANARY = 8, KERNEL_THREAD = 16 };
 enum hook { HOOK_TRACEPOINT = 1, HOOK_KPROBE, HOOK_SYS_EXIT, HOOK_INET_SOCK_SET_STATE, HOOK_IO_URING_COMPLETE, HOOK_ITER_TASK };
 
@@ -47,6 +56,7 @@ struct slice {
 	u8 status, flags;
 	u16 reserved;
 };
+LAYOUT(slice)
 enum slice_status { ABSENT, OK, CUT, FAULT };
 enum slice_flag { DELETED = 1, USER_MEMORY = 2, PSEUDO = 4, AS_GIVEN = 8, FS_RELATIVE = 16 };
 #define UNKNOWN_LENGTH 0xffffffffu
@@ -210,6 +220,13 @@ static __always_inline u32 admit(u32 kind, u32 rung, bool own)
 		}
 	}
 	return i->flags | probe;
+}
+
+/* Whether a kind is wanted on a rung; counts nothing. For the first half of a two-step hook. */
+static __always_inline bool wanted(u32 kind, u32 rung)
+{
+	struct interest *i = bpf_map_lookup_elem(&INTEREST, &kind);
+	return i && i->rung == rung && i->flags & WANTED;
 }
 
 /* Hands the record over. Lifecycle kinds may fill the ring, the others leave a quarter to them. The

@@ -11,11 +11,8 @@ struct call {
 };
 
 #if defined(__TARGET_ARCH_x86)
+#define NUMBER orig_ax
 #define X32_SYSCALL_BIT 0x40000000
-static __always_inline u32 call_number(struct pt_regs *r)
-{
-	return BPF_CORE_READ(r, orig_ax) & ~X32_SYSCALL_BIT;
-}
 static __always_inline void call_arguments(struct pt_regs *r, struct call *c)
 {
 	if (c->compat) {
@@ -36,10 +33,8 @@ enum {
 };
 #define THREAD_BYTES 16384
 #else
-static __always_inline u32 call_number(struct pt_regs *r)
-{
-	return BPF_CORE_READ(r, syscallno);
-}
+#define NUMBER syscallno
+#define X32_SYSCALL_BIT 0
 static __always_inline void call_arguments(struct pt_regs *r, struct call *c)
 {
 	c->arg[0] = BPF_CORE_READ(r, orig_x0);
@@ -71,7 +66,7 @@ static __always_inline struct pt_regs *user_registers(void)
 static __always_inline void running_call(struct call *c)
 {
 	struct pt_regs *r = user_registers();
-	c->nr = call_number(r);
+	c->nr = BPF_CORE_READ(r, NUMBER) & ~X32_SYSCALL_BIT;
 	c->compat = is_compat();
 	c->ret = 0;
 	call_arguments(r, c);

@@ -31,6 +31,64 @@ static __always_inline u32 pid_at_level(struct pid *pid, u32 level, struct pid_n
 	return BPF_CORE_READ(n, nr);
 }
 
+/* Reads a field: a plain load where the verifier knows the type of `p`, else through the helper, which
+ * costs some ten times as much. */
+#define READ(typed, p, field) ((typed) ? (p)->field : BPF_CORE_READ(p, field))
+
+/* Fills what the header says about a task. `typed` is a constant. */
+static __always_inline void describe(struct record_header *h, struct task_struct *t, const bool typed)
+{
+	struct task_struct *leader = READ(typed, t, group_leader);
+	struct task_struct *parent = READ(typed, t, real_parent);
+	struct task_struct *parent_leader = READ(typed, parent, group_leader);
+	h->leader_start = READ(typed, leader, start_boottime);
+	h->thread_start = READ(typed, t, start_boottime);
+	h->parent_start = READ(typed, parent_leader, start_boottime);
+	h->pid = READ(typed, t, tgid);
+	h->tid = READ(typed, t, pid);
+	h->ppid = READ(typed, parent, tgid);
+	struct css_set *set = READ(typed, t, cgroups);
+	struct cgroup *cgroup = READ(typed, set, dfl_cgrp);
+	struct kernfs_node *node = READ(typed, cgroup, kn);
+	h->cgroup_id = READ(typed, node, id);
+
+	struct pid_namespace *ns = 0, *ns2 = 0;
+	struct pid *pid = READ(typed, t, thread_pid);
+	u32 level = READ(typed, pid, level);
+	if (level > 32)
+		level = 0;
+	h->ns_tid = pid_at_level((void *)scalar(pid), level, &ns);
+	h->pid_ns = BPF_CORE_READ(ns, ns.inum);
+	if (!level) { /* the initial namespace: every process has its own number there */
+		h->ns_pid = h->pid;
+		h->ns_ppid = h->ppid;
+	} else {
+		struct pid *leader_pid = READ(typed, leader, thread_pid);
+		struct pid *parent_pid = READ(typed, parent_leader, thread_pid);
+		h->ns_pid = pid_at_level((void *)scalar(leader_pid), level, &ns2);
+		ns2 = 0;
+		u32 ns_ppid = pid_at_level((void *)scalar(parent_pid), level, &ns2);
+		h->ns_ppid = ns2 == ns ? ns_ppid : 0;
+	}
+
+	const struct cred *cred = READ(typed, t, cred);
+	h->uid = READ(typed, cred, uid.val);
+	h->euid = READ(typed, cred, euid.val);
+	h->gid = READ(typed, cred, gid.val);
+	h->egid = READ(typed, cred, egid.val);
+	h->login_uid = bpf_core_field_exists(t->loginuid) ? READ(typed, t, loginuid.val) : ~0u;
+	h->session = bpf_core_field_exists(t->sessionid) ? READ(typed, t, sessionid) : ~0u;
+
+	struct nsproxy *proxy = READ(typed, t, nsproxy);
+	struct mnt_namespace *mnt = READ(typed, proxy, mnt_ns);
+	struct uts_namespace *uts = READ(typed, proxy, uts_ns);
+	h->mnt_ns = READ(typed, mnt, ns.inum);
+	bpf_core_read(h->nodename, sizeof(h->nodename), &uts->name.nodename);
+	bpf_core_read(h->comm, sizeof(h->comm), &t->comm);
+	if (READ(typed, t, flags) & PF_KTHREAD)
+		h->flags |= KERNEL_THREAD;
+}
+
 /* Starts a record of `kind` about `task`: header, empty slice table, `next` behind it. */
 #define begin(slot, task, kind, hook, flags, body, slices) begin_packed(slot, task, (kind) | (hook) << 16, flags, (body) | (slices) << 16)
 /* A BPF function has at most five arguments. */
@@ -40,7 +98,6 @@ __noinline int begin_packed(u32 slot, u64 task, u32 kind_hook, u32 flags, u32 bo
 	struct area a;
 	if (!area_of(slot, &a))
 		return 0;
-	struct task_struct *t = (void *)task;
 	struct record_header *h = (void *)a.record;
 	__builtin_memset(h, 0, sizeof(*h));
 	h->kind = kind;
@@ -49,46 +106,12 @@ __noinline int begin_packed(u32 slot, u64 task, u32 kind_hook, u32 flags, u32 bo
 	h->cpu = bpf_get_smp_processor_id();
 	h->time = bpf_ktime_get_boot_ns();
 
-	struct task_struct *leader = BPF_CORE_READ(t, group_leader);
-	struct task_struct *parent = BPF_CORE_READ(t, real_parent);
-	h->leader_start = BPF_CORE_READ(leader, start_boottime);
-	h->thread_start = BPF_CORE_READ(t, start_boottime);
-	struct task_struct *parent_leader = BPF_CORE_READ(parent, group_leader);
-	h->parent_start = BPF_CORE_READ(parent_leader, start_boottime);
-	h->cgroup_id = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
-	h->pid = BPF_CORE_READ(t, tgid);
-	h->tid = BPF_CORE_READ(t, pid);
-	h->ppid = BPF_CORE_READ(parent, tgid);
-
-	struct pid_namespace *ns = 0, *ns2 = 0;
-	struct pid *pid = BPF_CORE_READ(t, thread_pid);
-	u32 level = BPF_CORE_READ(pid, level);
-	if (level > 32)
-		level = 0;
-	h->ns_tid = pid_at_level(pid, level, &ns);
-	h->pid_ns = BPF_CORE_READ(ns, ns.inum);
-	h->ns_pid = pid_at_level(BPF_CORE_READ(leader, thread_pid), level, &ns2);
-	ns2 = 0;
-	u32 ns_ppid = pid_at_level(BPF_CORE_READ(parent_leader, thread_pid), level, &ns2);
-	h->ns_ppid = ns2 == ns ? ns_ppid : 0;
-
-	const struct cred *cred = BPF_CORE_READ(t, cred);
-	h->uid = BPF_CORE_READ(cred, uid.val);
-	h->euid = BPF_CORE_READ(cred, euid.val);
-	h->gid = BPF_CORE_READ(cred, gid.val);
-	h->egid = BPF_CORE_READ(cred, egid.val);
-	h->login_uid = bpf_core_field_exists(t->loginuid) ? BPF_CORE_READ(t, loginuid.val) : ~0u;
-	h->session = bpf_core_field_exists(t->sessionid) ? BPF_CORE_READ(t, sessionid) : ~0u;
-
-	struct nsproxy *proxy = BPF_CORE_READ(t, nsproxy);
-	h->mnt_ns = BPF_CORE_READ(proxy, mnt_ns, ns.inum);
-	struct uts_namespace *uts = BPF_CORE_READ(proxy, uts_ns);
-	bpf_core_read(h->nodename, sizeof(h->nodename), &uts->name.nodename);
-	bpf_core_read(h->comm, sizeof(h->comm), &t->comm);
-
-	if (BPF_CORE_READ(t, flags) & PF_KTHREAD)
-		flags |= KERNEL_THREAD;
 	h->flags = flags;
+	/* Only the iterator describes another task than the running one. */
+	if (slot != SLOT_SEED && bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		describe(h, bpf_get_current_task_btf(), true);
+	else
+		describe(h, (void *)task, false);
 
 	u64 at = sizeof(*h) + (body & 255);
 	h->slice_table = at;

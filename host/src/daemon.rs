@@ -139,9 +139,8 @@ impl Pipeline {
         let work = Work { sensor, intake, builder, shared: shared.clone(), published };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
-        let sequencer = spawn("sequencer")
-            .spawn(move || Sequencer::run(&inbox, &gate, done))
-            .map_err(DaemonError::Thread)?;
+        let sequencer =
+            spawn("sequencer").spawn(move || Sequencer::run(&inbox, &gate, done)).map_err(DaemonError::Thread)?;
         Ok(Pipeline { shared, exits, publish, builder, sequencer })
     }
 

@@ -166,7 +166,8 @@ impl Worker {
                     self.settle(&flight, handled.set_aside.len(), handled.trapped.as_deref());
                     self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
                     // The sequencer only ends after every lane has.
-                    let _ = self.exits.outcomes.send(Outcome { flight, lane: self.name.clone(), handled: Some(handled) });
+                    let _ =
+                        self.exits.outcomes.send(Outcome { flight, lane: self.name.clone(), handled: Some(handled) });
                 }
             }
         }

@@ -142,12 +142,8 @@ impl Reloader {
     fn watch(&self) -> std::io::Result<Watched> {
         let r = &self.config.reload;
         let sets = self.sets();
-        let options = WatchOptions {
-            watch: r.watch,
-            settle: r.settle.duration(),
-            poll: r.poll.duration(),
-            known: Vec::new(),
-        };
+        let options =
+            WatchOptions { watch: r.watch, settle: r.settle.duration(), poll: r.poll.duration(), known: Vec::new() };
         let (watcher, events) = Watcher::start(sets.clone(), options)?;
         Ok(Watched { watcher, events, sets, last: None })
     }
@@ -364,9 +360,7 @@ impl control::Daemon for Front {
         text.sample("picket_stale_files", &[], g.stale.len() as f64);
         let e = &self.shared.ledger.events;
         text.counter("picket_events_total", "events read, by what became of them");
-        for (what, count) in
-            [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)]
-        {
+        for (what, count) in [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)] {
             text.sample("picket_events_total", &[("outcome", what)], count.get() as f64);
         }
         text.counter("picket_guest_rows_total", "rows by guest; shed rows: raise dispatch.queue or guest replicas");
@@ -433,7 +427,10 @@ fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
             text.sample("picket_kernel_filtered_total", &[("kind", kind.name()), ("reason", why)], *count as f64);
         }
     }
-    text.counter("picket_kernel_dropped_total", "records lost in the kernel; headroom and full: raise sensor.ring_bytes");
+    text.counter(
+        "picket_kernel_dropped_total",
+        "records lost in the kernel; headroom and full: raise sensor.ring_bytes",
+    );
     for (kind, c) in &sensor.counters.kinds {
         for (why, count) in &c.dropped {
             text.sample("picket_kernel_dropped_total", &[("kind", kind.name()), ("reason", why)], *count as f64);

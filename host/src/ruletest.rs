@@ -178,7 +178,13 @@ fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
                 .iter()
                 .chain(&case.events)
                 .map(|fields| kind::build(fields).map(|e| e.to_string()).map_err(|e| e.to_string()))
-                .chain(case.ndjson.iter().flat_map(|t| t.lines()).filter(|l| !l.trim().is_empty()).map(|l| Ok(l.to_owned())))
+                .chain(
+                    case.ndjson
+                        .iter()
+                        .flat_map(|t| t.lines())
+                        .filter(|l| !l.trim().is_empty())
+                        .map(|l| Ok(l.to_owned())),
+                )
                 .collect();
             match built {
                 Ok(events) => {

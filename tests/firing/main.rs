@@ -7,8 +7,8 @@
 //! An alert belongs to the stimulus whose marker it contains: the marker is part of the working directory, of the path of the stage that
 //! started the program (an ancestor), or of the program's own path.
 //!
-//! Skipped, with a reason on standard error, when not root, without the corpus, without the built product, or where the kernel side
-//! cannot load. `PICKET_CORPUS` names another place of the corpus, `PICKET_FIRING` runs only stimuli whose rule contains its text.
+//! Skipped, with a reason on standard error, when not root, without the built product, or where the kernel side cannot load. Without the
+//! corpus only the rules of our own are fired. `PICKET_CORPUS` names another place of the corpus, `PICKET_FIRING` runs only stimuli whose rule contains its text.
 
 mod fixture;
 mod picket;
@@ -16,15 +16,19 @@ mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use fixture::{Action, Expected, Loader, Stimulus};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use picket::{NotStarted, Picket};
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,6 +38,8 @@ use spec::Spec;
 static STAGE: Mutex<()> = Mutex::new(());
 /// How long the last alerts may take. Reached only when one is missing.
 const LAST_ALERTS: Duration = Duration::from_secs(30);
+/// How long one stimulus may take; a program that waits for something is a mistake in its fixture.
+const ONE_STIMULUS: Duration = Duration::from_secs(30);
 
 #[test]
 fn every_process_rule_of_the_corpus_has_a_stand_in() {
@@ -62,11 +68,14 @@ fn stand_ins_appear_as_their_fixtures_say() {
     }
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = scratch();
+    if let Err(reason) = try_stage(scratch.path()) {
+        return skip(&format!("this host gives no namespaces: {reason}"));
+    }
     for stimulus in loader(scratch.path()).stand_ins() {
         let Action::Run(mut spec) = stimulus.action else { continue };
         spec.env.push(("STAND_IN_REPORT".to_owned(), "1".to_owned()));
-        let output = perform(&stimulus.directory, &spec);
-        assert!(output.status.success(), "{}: {}", stimulus.rule, String::from_utf8_lossy(&output.stderr));
+        let ended = perform(&stimulus.directory, &spec);
+        assert!(ended.status.success(), "{}: {}", stimulus.rule, ended.err);
         let mut expected = vec![report(&spec.program, &spec.cwd, &spec.argv)];
         let child: Vec<String> = spec
             .env
@@ -77,14 +86,13 @@ fn stand_ins_appear_as_their_fixtures_say() {
         if !child.is_empty() {
             expected.push(report(stimulus.image.as_deref().expect("a child has a path"), &spec.cwd, &child));
         }
-        let seen: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        let seen: Vec<String> = ended.out.lines().map(str::to_owned).collect();
         assert_eq!(seen, expected, "{}", stimulus.rule);
     }
 }
 
 #[test]
 fn live_firing() {
-    let Some(corpus) = corpus() else { return skip("the corpus is not here") };
     let stage = Path::new(env!("CARGO_BIN_EXE_picket-stage"));
     let (binary, guests) = (stage.with_file_name("picket"), stage.with_file_name("../guests"));
     if !is_root() {
@@ -93,16 +101,19 @@ fn live_firing() {
     if !binary.exists() || !guests.exists() {
         return skip("picket is not built (cargo xtask build)");
     }
-    let own = root().join("rules");
-    let sources = ["process_creation", "file_event", "network_connection"].map(|name| corpus.join(name));
-    let directories: Vec<&Path> = sources.iter().chain([&own]).map(PathBuf::as_path).collect();
-    let ids: BTreeMap<String, String> = directories.iter().flat_map(|directory| rule_files(directory)).collect();
-
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = scratch();
     let loader = loader(scratch.path());
-    let mut stimuli = loader.stand_ins();
-    stimuli.extend(["real", "file_event", "network", "own"].into_iter().flat_map(|fixture| loader.acts(fixture)));
+    let mut directories = vec![root().join("rules")];
+    let mut stimuli = loader.acts("own");
+    if let Some(corpus) = corpus() {
+        directories.extend(["process_creation", "file_event", "network_connection"].map(|name| corpus.join(name)));
+        stimuli.extend(loader.stand_ins());
+        stimuli.extend(["real", "file_event", "network"].into_iter().flat_map(|fixture| loader.acts(fixture)));
+    } else {
+        skip("the corpus is not here; only the rules of our own are fired");
+    }
+    let ids: BTreeMap<String, String> = directories.iter().flat_map(|directory| rule_files(directory)).collect();
     if let Ok(filter) = env::var("PICKET_FIRING") {
         stimuli.retain(|stimulus| stimulus.rule.contains(&filter));
     }
@@ -114,9 +125,8 @@ fn live_firing() {
     };
     for stimulus in &stimuli {
         let Action::Run(spec) = &stimulus.action else { continue };
-        let output = perform(&stimulus.directory, spec);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(!error.contains("stage: "), "{} ({}): {error}", stimulus.rule, stimulus.name);
+        let ended = perform(&stimulus.directory, spec);
+        assert!(!ended.err.contains("stage: "), "{} ({}): {}", stimulus.rule, stimulus.name, ended.err);
     }
     let deadline = Instant::now() + LAST_ALERTS;
     while Instant::now() < deadline {
@@ -202,8 +212,34 @@ fn judge(stimuli: &[Stimulus], ids: &BTreeMap<String, String>, alerts: &[Alert])
     (table, wrong)
 }
 
+/// Whether this host lets root make namespaces; many containers do not.
+fn try_stage(scratch: &Path) -> Result<(), String> {
+    let directory = scratch.join("trial");
+    let spec = Spec {
+        hide: Vec::new(),
+        files: Vec::new(),
+        addresses: Vec::new(),
+        uid: 0,
+        cwd: directory.clone(),
+        program: env!("CARGO_BIN_EXE_picket-stand-in").into(),
+        argv: vec!["stand-in".to_owned()],
+        env: Vec::new(),
+        input: String::new(),
+    };
+    let ended = perform(&directory, &spec);
+    // Anything but a refusal is a mistake of the stage, and the stimuli will show it.
+    if ended.err.contains("EPERM") { Err(ended.err) } else { Ok(()) }
+}
+
+/// How a stimulus ended, and what it wrote.
+struct Ended {
+    status: ExitStatus,
+    out: String,
+    err: String,
+}
+
 /// Runs one stimulus to its end.
-fn perform(directory: &Path, spec: &Spec) -> Output {
+fn perform(directory: &Path, spec: &Spec) -> Ended {
     fs::create_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     // The stage's own path holds the marker, so that children can be recognised by this ancestor wherever they work.
     let stage = directory.join("stage");
@@ -212,8 +248,31 @@ fn perform(directory: &Path, spec: &Spec) -> Output {
     let file = directory.join("spec.json");
     let json = serde_json::to_vec(spec).expect("a spec is plain data");
     fs::write(&file, json).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let output = Command::new(&stage).arg(&file).stdin(Stdio::null()).output();
-    output.unwrap_or_else(|error| panic!("{}: {error}", stage.display()))
+    // Files and not pipes: a pipe ends with its last holder, which need not be the program.
+    let (out, err) = (directory.join("stdout"), directory.join("stderr"));
+    let create = |path: &Path| File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut command = Command::new(&stage);
+    command.arg(&file).stdin(Stdio::null()).stdout(create(&out)).stderr(create(&err)).process_group(0);
+    let mut process = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", stage.display()));
+    let status = wait(&mut process).unwrap_or_else(|| panic!("{}: does not end", directory.display()));
+    let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    Ended { status, out: read(&out), err: read(&err) }
+}
+
+/// Waits for the stage; one that does not end is killed with its whole group, and with it the pid namespace.
+fn wait(process: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + ONE_STIMULUS;
+    while Instant::now() < deadline {
+        if let Some(status) = process.try_wait().expect("the stage is our child") {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    if let Ok(group) = i32::try_from(process.id()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    let _ = process.wait();
+    None
 }
 
 /// What a stand-in prints about itself.
@@ -230,7 +289,7 @@ struct RuleHead {
 fn rule_files(directory: &Path) -> Vec<(String, String)> {
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let names = entries.map(|entry| entry.expect("a directory entry").file_name().to_string_lossy().into_owned());
-    let rules = names.filter(|name| name.ends_with(".yml") && !name.ends_with(".test.yml"));
+    let rules = names.filter(|name| is_rule(name));
     let head = |name: String| {
         let path = directory.join(&name);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -239,6 +298,12 @@ fn rule_files(directory: &Path) -> Vec<(String, String)> {
         (name, head.id)
     };
     rules.map(head).collect()
+}
+
+/// The tests beside a rule have a second extension.
+fn is_rule(name: &str) -> bool {
+    name.strip_suffix(".yml")
+        .is_some_and(|stem| Path::new(stem).extension().is_none_or(|extension| extension != "test"))
 }
 
 fn root() -> PathBuf {

@@ -1,7 +1,7 @@
 //! A running `picket run`, as its users see it: alerts on standard output, talk on standard error.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// How long the start (compiling guests) and the drain may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Says on standard error that every hook is attached.
 const READY: &str = "picket is ready";
 /// The exit code of `this host cannot`.
@@ -36,7 +36,7 @@ pub enum NotStarted {
 
 impl Picket {
     /// Starts Picket and waits until it watches.
-    pub fn start(binary: &Path, guests: &Path, rules: &[&Path]) -> Result<Self, NotStarted> {
+    pub fn start(binary: &Path, guests: &Path, rules: &[PathBuf]) -> Result<Self, NotStarted> {
         let mut command = Command::new(binary);
         command.arg("run").arg("--guests").arg(guests).args(["--format", "json", "--no-deliver"]);
         for directory in rules {

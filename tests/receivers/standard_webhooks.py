@@ -8,6 +8,7 @@ id, from 1.
 --answer STATUS[*N]      answers the next N requests (default 1) like this; may be repeated, first come first served
 --answer throttle:SECS   429 with Retry-After; whoever comes back earlier is told 400
 --answer date:SECS       the same with the date form of Retry-After
+--tls PEM                certificate and key in one file: https
 --id ID=STATUS           answers every request of that id like this; `hang` never answers
 """
 
@@ -15,6 +16,7 @@ import argparse
 import email.utils
 import hashlib
 import json
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +29,7 @@ parser.add_argument("--log", required=True)
 parser.add_argument("--secret", required=True)
 parser.add_argument("--port", type=int, default=0)
 parser.add_argument("--answer", action="append", default=[])
+parser.add_argument("--tls")
 parser.add_argument("--id", action="append", default=[])
 args = parser.parse_args()
 
@@ -119,5 +122,9 @@ class Server(ThreadingHTTPServer):
 
 
 server = Server(("127.0.0.1", args.port), Handler)
+if args.tls:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(args.tls)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -13,13 +13,23 @@ use crate::{
 /// other features for shared dependencies, and compile wasmtime once more.
 pub const NATIVE: &[&str] = &["--workspace", "--exclude", "xtask"];
 
-/// `target/release/picket` and `target/guests/*.wasm`.
+/// Set-up, then what Picket runs with.
 pub fn everything(project: &Project, stages: &mut Stages) -> Result<()> {
     setup::build_needs(stages)?;
+    host(project, stages)?;
+    guests(project, stages)
+}
+
+/// `target/release/picket`, with the kernel object inside it
+pub fn host(project: &Project, stages: &mut Stages) -> Result<()> {
     stages.stage("kernel object and host", || {
         succeed(project.cargo().args(["build", "--release"]).args(NATIVE), "cargo build")?;
         Ok(Outcome::Done)
-    })?;
+    })
+}
+
+/// `target/guests/*.wasm`
+pub fn guests(project: &Project, stages: &mut Stages) -> Result<()> {
     stages.stage("guests", || guests::build(project, Group::Shipped, setup::wasm_toolchain).map(|()| Outcome::Done))
 }
 

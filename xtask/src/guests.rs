@@ -39,7 +39,7 @@ impl Group {
     }
 
     /// The NAME in the name of a package, if that follows the pattern.
-    fn guest_name<'a>(self, package: &'a str) -> Option<&'a str> {
+    fn guest_name(self, package: &str) -> Option<&str> {
         let (start, end) = self.pattern().split_once("NAME")?;
         package.strip_prefix(start)?.strip_suffix(end).filter(|name| !name.is_empty())
     }
@@ -190,5 +190,24 @@ mod tests {
             let error = find(&packages, Path::new("/p/guests"), Group::Shipped).err().expect("badly named");
             assert!(error.to_string().starts_with(&format!("package {name} is a guest")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_module_becomes_a_component_and_anything_else_is_refused() {
+        let folder = std::env::temp_dir().join(format!("picket-xtask-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        let (core, component) = (folder.join("core.wasm"), folder.join("guest.wasm"));
+
+        fs::write(&core, b"\0asm\x01\0\0\0").expect("an empty module");
+        let size = componentize(&core, &component).expect("an empty module is a module");
+        let bytes = fs::read(&component).expect("the component");
+        assert_eq!((bytes.len(), &bytes[..8]), (size, b"\0asm\x0d\0\x01\0".as_slice()));
+
+        // What was there stays when the next one cannot be made.
+        fs::write(&core, b"#!/bin/sh").expect("no module");
+        assert!(componentize(&core, &component).is_err());
+        assert_eq!(fs::read(&component).expect("the component"), bytes);
+        assert!(!component.with_extension("partial").exists());
+        fs::remove_dir_all(&folder).expect("the temporary folder");
     }
 }

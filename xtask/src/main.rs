@@ -5,11 +5,13 @@
 mod bench;
 mod build;
 mod guests;
+mod kernels;
 mod project;
 mod run;
 mod setup;
 mod stages;
 mod test;
+mod vm;
 mod wasm;
 
 use std::{env, ffi::OsString, fmt, process::ExitCode};
@@ -22,9 +24,11 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   setup [--test]               install what is missing on this machine (--test: also what only the tests need)
-  build [--test-guests]        kernel object, host and guests: target/release/picket, target/guests/*.wasm
+  build [--only-guests]        kernel object, host and guests: target/release/picket, target/guests/*.wasm
+        [--test-guests]        (--test-guests: also those of tests/guests, to target/test-guests/*.wasm)
   run [ARGS...]                set up, build, then `picket run` with our guests and rules and ARGS (needs root)
   test [-- CARGO-TEST-ARGS...] set up, build, then every check and every test
+  vm KERNEL [--append ARGS]    the live test on another kernel (6.1), in QEMU; ARGS go to the kernel's command line
   bench [NAME] [--json]        build, then measure; --json prints one object per row
 
 exit codes: 0 ok, 1 failed, 2 wrong usage, 4 this machine cannot";
@@ -86,13 +90,18 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
         }
         "build" => {
             // There is one profile; `--release` is accepted because fingers type it.
-            let [test_guests, _] = flags(rest, ["--test-guests", "--release"])?;
+            let [only_guests, test_guests, _] = flags(rest, ["--only-guests", "--test-guests", "--release"])?;
             let project = Project::load()?;
-            build::everything(&project, &mut stages)?;
+            setup::build_needs(&mut stages)?;
+            if !only_guests {
+                build::host(&project, &mut stages)?;
+            }
+            build::guests(&project, &mut stages)?;
             if test_guests { build::test_guests(&project, &mut stages) } else { Ok(()) }
         }
         "run" => run::run(&mut stages, rest),
         "test" => test::test(stages, rest),
+        "vm" => kernels::command(rest),
         "bench" => bench::bench(&mut stages, rest),
         other => bail!(Misuse(format!("there is no command `{other}`"))),
     }

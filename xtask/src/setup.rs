@@ -210,7 +210,7 @@ pub fn quiet(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // A user's PATH often lacks the folders of root's programs, which the tests call all the same.
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, NATIVE},
+    kernels,
     project::{Project, succeed},
     setup::{self, quiet},
     stages::{Outcome, Stages},
@@ -32,7 +33,10 @@ fn every_stage(stages: &mut Stages, arguments: &[OsString]) -> Result<()> {
     build::test_guests(&project, stages)?;
     setup::test_needs(stages)?;
     stages.stage("clippy", || clippy(&project))?;
-    stages.stage("licences and sources", || cargo(&project, &["deny", "--all-features", "check"], "deny"))?;
+    stages.stage("licences and sources", || cargo(&project, &["deny", "check"], "deny"))?;
+    stages.stage("cargo test of xtask", || {
+        succeed(project.cargo().args(["test", "--package", "xtask"]), "cargo test").map(|()| Outcome::Done)
+    })?;
     stages.stage("cargo test", || {
         let mut command = project.cargo();
         command.args(["test", "--release"]);
@@ -41,10 +45,11 @@ fn every_stage(stages: &mut Stages, arguments: &[OsString]) -> Result<()> {
         }
         succeed(command.args(arguments), "cargo test").map(|()| Outcome::Done)
     })?;
-    stages.stage("cargo test of xtask", || {
-        succeed(project.cargo().args(["test", "--package", "xtask"]), "cargo test").map(|()| Outcome::Done)
-    })?;
-    stages.stage("our rules", || rules(&project))
+    stages.stage("our rules", || rules(&project))?;
+    for (kernel, append) in kernels::BOOTS {
+        stages.stage(format!("kernel {kernel} {append}").trim_end(), || kernels::boot(&project, kernel, append))?;
+    }
+    Ok(())
 }
 
 /// Runs a subcommand of cargo that may not be installed.

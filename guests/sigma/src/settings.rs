@@ -54,7 +54,7 @@ impl Settings {
 /// Whether a file holds rules; `.test.yml` beside a rule holds its tests.
 pub fn is_rule_file(name: &str) -> bool {
     let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml"));
-    stem.is_some_and(|stem| !stem.ends_with(".test"))
+    stem.is_some_and(|stem| stem.strip_suffix(".test").is_none())
 }
 
 /// The metadata of an analytic: the attributes that the rule has, under the names of the specification.

@@ -13,6 +13,7 @@ struct exec_body {
 	u16 mode, stdin_type;
 	u16 exec_flags, reserved;
 };
+LAYOUT(exec_body)
 enum exec_flag { FROM_KERNEL = 1, SECURE = 2 };
 enum exec_slice { CMDPATH, PATHNAME, INTERP, INTERPRETER_PATHNAME, ARGV, ARGV_TAIL, STDIN_PATH, CWD, CGROUP, PREV_COMM, TTY, EXEC_SLICES };
 struct exec_record {
@@ -41,6 +42,42 @@ int BPF_PROG(sched_process_exec__tracepoint__task_rename, struct task_struct *t)
 	return 0;
 }
 
+/* The ELF interpreter of the image that a thread is starting: the file mapped where AT_BASE points. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u64);
+} INTERPRETER SEC(".maps");
+
+#define AT_BASE 7
+#define AUXV_PAIRS 16
+
+static long found_interpreter(struct task_struct *task, struct vm_area_struct *vma, void *context)
+{
+	u64 id = bpf_get_current_pid_tgid(), file = (u64)BPF_CORE_READ(vma, vm_file);
+	if (file)
+		bpf_map_update_elem(&INTERPRETER, &id, &file, BPF_ANY);
+	return 0;
+}
+
+/* A program of its own because bpf_find_vma came with 5.17: older kernels refuse all of it. Attached
+ * first, it runs first; the mapping keeps the file until the record is made. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_process_exec__tracepoint__sched_process_exec, struct task_struct *task)
+{
+	unsigned long auxv[2 * AUXV_PAIRS] = {};
+	struct mm_struct *mm = task->mm;
+	bpf_core_read(auxv, sizeof(auxv), &mm->saved_auxv);
+	for (u32 i = 0; i < AUXV_PAIRS; i++) {
+		if (auxv[2 * i] == AT_BASE && auxv[2 * i + 1]) {
+			bpf_find_vma(task, auxv[2 * i + 1], found_interpreter, 0, 0);
+			break;
+		}
+	}
+	return 0;
+}
+
 /* Appends user memory [from, from + length), at most 24 KiB, page by page so that a page that is not
  * there costs only what is behind it. */
 __noinline int put_arguments(u32 index, u64 from, u64 length, u64 original)
@@ -55,12 +92,12 @@ __noinline int put_arguments(u32 index, u64 from, u64 length, u64 original)
 		opaque(at);
 		if (!n)
 			break;
-		if (at > BIG - 4096) {
+		if (at > BIG - 8192) {
 			status = CUT;
 			break;
 		}
 		opaque(n);
-		n = n > 4096 ? 4096 : n;
+		n &= 8191; /* older verifiers understand a mask where they lose a comparison */
 		if (bpf_probe_read_user(a.record + at, n, (void *)from)) {
 			status = FAULT;
 			break;
@@ -127,8 +164,17 @@ int BPF_PROG(sched_process_exec__tracepoint, struct task_struct *task, int old_t
 		put_file_path(SLOT_EXEC, STDIN_PATH, in);
 	}
 	put_cwd(SLOT_EXEC, CWD, t);
+	u64 id = bpf_get_current_pid_tgid(), *interpreter = bpf_map_lookup_elem(&INTERPRETER, &id);
+	if (interpreter) {
+		struct file *ld = (void *)*interpreter;
+		struct inode *i = BPF_CORE_READ(ld, f_inode);
+		bpf_map_delete_elem(&INTERPRETER, &id);
+		b->interpreter_inode = BPF_CORE_READ(i, i_ino);
+		b->interpreter_ctime = ctime_ns(i);
+		b->interpreter_dev = BPF_CORE_READ(i, i_sb, s_dev);
+		put_file_path(SLOT_EXEC, INTERPRETER_PATHNAME, ld);
+	}
 	put_cgroup(SLOT_EXEC, CGROUP, (u64)t);
-	u64 id = bpf_get_current_pid_tgid();
 	struct comm *old = bpf_map_lookup_elem(&PREVIOUS_COMM, &id);
 	if (old) {
 		put_string(SLOT_EXEC, PREV_COMM, scalar(old), 0);

@@ -7,6 +7,7 @@
 struct exit_body {
 	u32 exit_code, reserved;
 };
+LAYOUT(exit_body)
 struct exit_record {
 	struct record_header h;
 	struct exit_body b;

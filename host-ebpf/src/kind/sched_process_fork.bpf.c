@@ -5,6 +5,7 @@ struct fork_body {
 	u64 child_start, child_parent_start;
 	u32 child_pid, child_ns_pid, child_ppid, child_pid_ns;
 };
+LAYOUT(fork_body)
 enum fork_slice { FORK_CGROUP, FORK_SLICES };
 struct fork_record {
 	struct record_header h;

@@ -17,6 +17,7 @@ struct open_body {
 	u8 created, reserved;
 	u32 reserved2;
 };
+LAYOUT(open_body)
 enum open_slice { OPEN_PATHNAME, OPEN_SYSCALL_PATHNAME, OPEN_SLICES };
 struct open_record {
 	struct record_header h;
@@ -125,10 +126,21 @@ static __always_inline bool open_sys_exit(struct call *c)
 #define IORING_OP_OPENAT 18
 #define IORING_OP_OPENAT2 28
 
-/* Since 6.12 the completion is an argument; where it is not, this program does not load. The request's
+/* A file in the ring's own table, which has no descriptor; 0 on kernels that lay it out otherwise. */
+static __always_inline struct file *io_uring_file(struct io_ring_ctx *ring, u32 index)
+{
+	struct io_rsrc_node *node = 0;
+	if (!bpf_core_field_exists(ring->file_table.data.nodes) || index >= BPF_CORE_READ(ring, file_table.data.nr))
+		return 0;
+	struct io_rsrc_node **nodes = BPF_CORE_READ(ring, file_table.data.nodes);
+	bpf_probe_read_kernel(&node, sizeof(node), nodes + index);
+	return node ? (void *)(BPF_CORE_READ(node, file_ptr) & ~7ul) : 0; /* the low bits are flags */
+}
+
+/* Newer kernels (6.18, not yet 6.12) pass the completion; elsewhere this program does not load. The request's
  * worker shares the submitter's descriptors. */
 SEC("tp_btf/io_uring_complete")
-int BPF_PROG(security_file_open__tracepoint__io_uring_complete, void *ring, void *request, struct io_uring_cqe *cqe)
+int BPF_PROG(security_file_open__tracepoint__io_uring_complete, struct io_ring_ctx *ring, void *request, struct io_uring_cqe *cqe)
 {
 	struct io_kiocb *req = request;
 	u8 op = BPF_CORE_READ(req, opcode);
@@ -143,12 +155,14 @@ int BPF_PROG(security_file_open__tracepoint__io_uring_complete, void *ring, void
 		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FAILED);
 		return 0;
 	}
-	struct file *f = BPF_CORE_READ(open, file_slot) ? 0 : file_of(fd);
-	if (!f) { /* opened into the ring's own table, or closed already */
+	/* The slot counts from 1; asked for ~0 the kernel chooses one and returns it. */
+	u32 table_slot = BPF_CORE_READ(open, file_slot);
+	struct file *f = !table_slot ? file_of(fd) : io_uring_file((void *)scalar(ring), ~table_slot ? table_slot - 1 : (u32)fd);
+	if (!f) { /* closed already */
 		drop(KIND_SECURITY_FILE_OPEN, DROPPED_FAULT);
 		return 0;
 	}
-	open_record(SLOT_IO_URING, HOOK_IO_URING_COMPLETE, IO_URING, interest, f, BPF_CORE_READ(open, how.flags), fd, 0);
+	open_record(SLOT_OPEN_IO_URING, HOOK_IO_URING_COMPLETE, IO_URING, interest, f, BPF_CORE_READ(open, how.flags), table_slot ? -1 : fd, 0);
 	return 0;
 }
 
@@ -164,8 +178,12 @@ SEC("kprobe/security_file_open")
 int security_file_open__kprobe(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid(), file = PT_REGS_PARM1_CORE(ctx);
-	if (bpf_map_lookup_elem(&OPENING, &id))
+	if (!wanted(KIND_SECURITY_FILE_OPEN, RUNG_KPROBE))
+		return 0;
+	if (bpf_map_lookup_elem(&OPENING, &id)) { /* the return probe missed one */
+		count(KIND_SECURITY_FILE_OPEN, run);
 		drop(KIND_SECURITY_FILE_OPEN, DROPPED_UNPAIRED);
+	}
 	bpf_map_update_elem(&OPENING, &id, &file, BPF_ANY);
 	return 0;
 }

@@ -3,7 +3,7 @@
 use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
-pub(super) const BLIND_SPOT: &str = "opens by exec and by the kernel itself, and into an io_uring's own table, are not seen";
+pub(super) const BLIND_SPOT: &str = "opens by exec and by the kernel itself are not seen";
 
 layout! {
     /// Body of `security_file_open`.

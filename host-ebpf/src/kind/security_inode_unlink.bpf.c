@@ -3,7 +3,7 @@
  * kprobe: security_path_unlink gives the mount, security_inode_unlink the inode before it goes,
  * vfs_unlink's return the success.
  * tracepoint: the call succeeded; the inode is gone, and the path exists only in user memory, so it is
- * given as the process gave it, with the directory it starts from.
+ * given as the process gave it, with the directory it starts from. io_uring keeps a kernel copy.
  */
 #include "../syscall.h"
 
@@ -13,6 +13,7 @@ struct unlink_body {
 	u16 mode;
 	u8 inode_known, reserved;
 };
+LAYOUT(unlink_body)
 enum unlink_slice { UNLINK_PATHNAME, UNLINK_BASE, UNLINK_SLICES };
 struct unlink_record {
 	struct record_header h;
@@ -35,6 +36,18 @@ static __always_inline struct unlink_body *unlink_begin(u32 slot_index, u32 hook
 	struct unlink_body *b = &((struct unlink_record *)slot->record)->b;
 	__builtin_memset(b, 0, sizeof(*b));
 	return b;
+}
+
+/* Appends the directory that a relative path starts from. */
+static __always_inline void put_base(u32 slot_index, s32 dirfd)
+{
+	if (dirfd == AT_FDCWD) {
+		put_cwd(slot_index, UNLINK_BASE, (void *)current_task());
+		return;
+	}
+	struct file *f = file_of(dirfd);
+	if (f)
+		put_file_path(slot_index, UNLINK_BASE, f);
 }
 
 static __always_inline bool unlink_is_call(u32 nr)
@@ -68,17 +81,74 @@ static __always_inline bool unlink_sys_exit(struct call *c)
 	put_string(SLOT_SYS_EXIT, UNLINK_PATHNAME, path, USER_MEMORY | AS_GIVEN);
 	u8 first = '/';
 	bpf_probe_read_user(&first, 1, (void *)path);
-	if (first != '/') {
-		if (dirfd == AT_FDCWD) {
-			put_cwd(SLOT_SYS_EXIT, UNLINK_BASE, (void *)current_task());
-		} else {
-			struct file *f = file_of(dirfd);
-			if (f)
-				put_file_path(SLOT_SYS_EXIT, UNLINK_BASE, f);
-		}
-	}
+	if (first != '/')
+		put_base(SLOT_SYS_EXIT, dirfd);
 	submit(SLOT_SYS_EXIT, false);
 	return true;
+}
+
+/* Removals asked of io_uring, by request: the name is the kernel's copy and goes before the completion. */
+struct io_unlinking {
+	s32 dirfd;
+	u8 name[PATH_BYTES];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 256);
+	__type(key, u64);
+	__type(value, struct io_unlinking);
+} IO_UNLINKING SEC(".maps");
+
+#define IORING_OP_UNLINKAT 36
+
+SEC("tp_btf/io_uring_submit_req")
+int BPF_PROG(security_inode_unlink__tracepoint__io_uring_submit_req, struct io_kiocb *req)
+{
+	u64 id = scalar(req);
+	if (req->opcode != IORING_OP_UNLINKAT || !wanted(KIND_SECURITY_INODE_UNLINK, RUNG_TRACEPOINT))
+		return 0;
+	struct io_unlink *unlink = (void *)id; /* the command lies at the start of the request */
+	if (BPF_CORE_READ(unlink, flags) & AT_REMOVEDIR)
+		return 0;
+	u32 key = SLOT_UNLINK_IO_URING_SUBMIT;
+	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
+	if (!slot)
+		return 0;
+	struct io_unlinking *u = (void *)slot->record;
+	u->dirfd = BPF_CORE_READ(unlink, dfd);
+	const char *name = BPF_CORE_READ(unlink, filename, name);
+	if (bpf_probe_read_kernel_str(u->name, sizeof(u->name), name) > 0)
+		bpf_map_update_elem(&IO_UNLINKING, &id, u, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(security_inode_unlink__tracepoint__io_uring_complete, struct io_ring_ctx *ring, void *request, struct io_uring_cqe *cqe)
+{
+	struct io_kiocb *req = request;
+	if (BPF_CORE_READ(req, opcode) != IORING_OP_UNLINKAT)
+		return 0;
+	u64 id = (u64)request;
+	struct io_unlinking *u = bpf_map_lookup_elem(&IO_UNLINKING, &id);
+	if (!u) /* a directory, or not wanted when it was submitted */
+		return 0;
+	u32 interest = admit(KIND_SECURITY_INODE_UNLINK, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
+		goto done;
+	if (cqe->res < 0) {
+		filter(KIND_SECURITY_INODE_UNLINK, FILTERED_FAILED);
+		goto done;
+	}
+	if (!unlink_begin(SLOT_UNLINK_IO_URING, HOOK_IO_URING_COMPLETE, IO_URING, interest))
+		goto done;
+	u64 name = scalar(u->name);
+	put_string(SLOT_UNLINK_IO_URING, UNLINK_PATHNAME, name, AS_GIVEN);
+	if (u->name[0] != '/')
+		put_base(SLOT_UNLINK_IO_URING, u->dirfd);
+	submit(SLOT_UNLINK_IO_URING, false);
+done:
+	bpf_map_delete_elem(&IO_UNLINKING, &id);
+	return 0;
 }
 
 /* The removal that this thread is in. `dentry` tells it from those that a stacked file system does
@@ -99,6 +169,8 @@ int security_inode_unlink__kprobe__security_path_unlink(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
+	if (!wanted(KIND_SECURITY_INODE_UNLINK, RUNG_KPROBE))
+		return 0;
 	struct unlinking u = { .mount = (u64)BPF_CORE_READ(dir, mnt), .dentry = PT_REGS_PARM2_CORE(ctx) };
 	bpf_map_update_elem(&UNLINKING, &id, &u, BPF_ANY);
 	return 0;
@@ -109,6 +181,8 @@ int security_inode_unlink__kprobe(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid(), dentry = PT_REGS_PARM2_CORE(ctx);
 	struct unlinking *known = bpf_map_lookup_elem(&UNLINKING, &id), u = {};
+	if (!wanted(KIND_SECURITY_INODE_UNLINK, RUNG_KPROBE))
+		return 0;
 	if (known && known->seen) {
 		__sync_fetch_and_add(&known->depth, 1);
 		return 0;

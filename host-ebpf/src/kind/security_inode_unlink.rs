@@ -3,7 +3,7 @@
 use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
-pub(super) const BLIND_SPOT: &str = "inode, device and ctime are not known; unlinks by io_uring are not seen";
+pub(super) const BLIND_SPOT: &str = "inode, device and ctime are not known";
 
 layout! {
     /// Body of `security_inode_unlink`.

@@ -6,6 +6,7 @@
 #include "../socket.h"
 
 struct bind_body SOCKET_BODY;
+LAYOUT(bind_body)
 enum bind_slice { BIND_LOCAL, BIND_SLICES };
 struct bind_record {
 	struct record_header h;

@@ -8,6 +8,7 @@
 #include "../socket.h"
 
 struct connect_body SOCKET_BODY;
+LAYOUT(connect_body)
 enum connect_slice { REMOTE, CONNECT_LOCAL, CONNECT_SLICES };
 struct connect_record {
 	struct record_header h;
@@ -53,6 +54,7 @@ struct {
 } CONNECTING SEC(".maps");
 
 #define TCP_SYN_SENT 2
+enum { EISCONN = 106, EALREADY = 114, EINPROGRESS = 115 };
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(security_socket_connect__tracepoint__inet_sock_set_state, const struct sock *sock, int old, int new)
@@ -111,8 +113,10 @@ static __always_inline bool connect_sys_exit(struct call *c)
 		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_OTHER); /* AF_UNSPEC: a disconnect */
 		return true;
 	}
-	/* A second connect on a socket that is connecting or connected asks for the state. */
-	if (inet && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM && (c->ret == 0 || c->ret == -114 || c->ret == -106)) {
+	/* A stream that is connected or on its way has been in SYN_SENT: also when this call only asked for
+	 * the state, or when the socket that was in it is not the one behind the descriptor (MPTCP). */
+	bool on_its_way = !c->ret || c->ret == -EINPROGRESS || c->ret == -EALREADY || c->ret == -EISCONN;
+	if (inet && on_its_way && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
 		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_PAIRED);
 		return true;
 	}

@@ -7,6 +7,7 @@ struct seed_body {
 	u32 dev;
 	u16 mode, reserved;
 };
+LAYOUT(seed_body)
 enum seed_slice { SEED_PATHNAME, SEED_CWD, SEED_CGROUP, SEED_TTY, SEED_SLICES };
 struct seed_record {
 	struct record_header h;

@@ -37,7 +37,8 @@ impl From<ExitCode> for std::process::ExitCode {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "picket", version, subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "\
-Exit codes: 0 ok, 1 an assertion failed (test, --fail-on), 2 bad rules, config or guest, 3 bad input,
+Exit codes: 0 ok, 1 an assertion failed (test, --fail-on),
+2 bad rules, config, guest or command line, 3 bad input,
 4 this host cannot (kernel, capabilities), 130 interrupted.")]
 pub struct Cli {
     #[command(flatten)]

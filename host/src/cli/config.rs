@@ -41,7 +41,7 @@ fn check(args: &ConfigViewArgs, global: &Global) -> anyhow::Result<ExitCode> {
     if let Err(error) = Deliver::check(&effective.config.endpoint, USER_AGENT) {
         let text = with_causes(&error);
         return match args.format.format {
-            Format::Human => complain(&text),
+            Format::Human => Ok(complain(&text)),
             Format::Json => report_json(&json!([{ "gravity": "error", "code": "endpoint", "message": text }])),
         };
     }
@@ -57,7 +57,7 @@ fn check(args: &ConfigViewArgs, global: &Global) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a config.
 fn report(error: &ConfigError, format: Format) -> anyhow::Result<ExitCode> {
     match format {
-        Format::Human => complain(&with_causes(error)),
+        Format::Human => Ok(complain(&with_causes(error))),
         Format::Json => report_json(&json!(error.diagnostics())),
     }
 }
@@ -72,9 +72,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn complain(text: &str) -> anyhow::Result<ExitCode> {
+fn complain(text: &str) -> ExitCode {
     eprintln!("{}", escape_lines(text));
-    Ok(ExitCode::BadSetup)
+    ExitCode::BadSetup
 }
 
 fn report_json(diagnostics: &serde_json::Value) -> anyhow::Result<ExitCode> {

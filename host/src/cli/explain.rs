@@ -7,9 +7,8 @@ use anyhow::Context as _;
 
 use crate::guest::{Node, OwnedValue};
 use crate::offline::Offline;
-use crate::pipeline::Flight;
 use crate::sensor::Input;
-use crate::slab::Value;
+use crate::slab::{Slab, Value};
 
 use super::args::{ExitCode, ExplainArgs, Format, Global};
 use super::terminal::{Paint, Style, escape_str, escape_to};
@@ -50,23 +49,24 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         eprintln!("error: no loaded rule has the id or file `{}`", escape_str(&args.rule));
         return Ok(ExitCode::BadSetup);
     };
-    let last: Mutex<Option<std::sync::Arc<Flight>>> = Mutex::new(None);
+    // Only the slab is kept: a flight would hold its generation, whose lanes end the run.
+    let last: Mutex<Option<std::sync::Arc<Slab>>> = Mutex::new(None);
     let matched: Mutex<bool> = Mutex::new(false);
     let (added, _) = offline.run(
         |feeder| feeder.add(&Input::Line { number: 1, text: &line }),
         |flight, said| {
             let hit = said.iter().flat_map(|(_, h)| &h.detections).any(|d| d.analytic == analytic);
             *matched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = hit;
-            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(flight);
+            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(flight.slab.clone());
         },
     );
     if let Err(e) = added {
         eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
         return Ok(ExitCode::BadInput);
     }
-    let flight = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).context("the event was lost")?;
+    let slab = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).context("the event was lost")?;
     let matched = matched.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let nodes = guest.explain(&analytic.id, &flight.slab, 0)?;
+    let nodes = guest.explain(&analytic.id, &slab, 0)?;
     match args.format.format {
         Format::Json => {
             let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });

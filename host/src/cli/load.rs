@@ -68,8 +68,9 @@ pub fn sensor_options(config: &Config) -> EbpfOptions {
     }
 }
 
-/// Where compiled guests are kept; without it each start compiles them again.
+/// Where compiled guests are kept; without it each start compiles them again. The runtime makes the directory itself, so
+/// that only its owner can write to it.
 pub fn cache_dir(config: &Config) -> Option<PathBuf> {
-    let dir = config.state_dir().join("cache");
-    std::fs::create_dir_all(&dir).is_ok().then_some(dir)
+    let state = config.state_dir();
+    std::fs::create_dir_all(&state).is_ok().then(|| state.join("cache"))
 }

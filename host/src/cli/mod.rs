@@ -60,8 +60,7 @@ fn log(global: &Global, config: &Config) {
     };
     // Only Picket's own modules: libraries log what only their authors can use.
     let filter = tracing_subscriber::EnvFilter::new(format!("picket={}", level.as_str().to_lowercase()));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second call in one process keeps the first.
     let _ = match config.log.format {
         LogFormat::Json => builder.json().try_init(),

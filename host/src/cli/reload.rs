@@ -25,7 +25,8 @@ pub fn run(args: &ReloadArgs, global: &Global) -> anyhow::Result<ExitCode> {
             };
             for stale in report["stale"].as_array().into_iter().flatten() {
                 let part = |key: &str| escape_str(stale[key].as_str().unwrap_or_default());
-                let live = if stale["live"].is_null() { "nothing of it is live" } else { "its last good version is live" };
+                let live =
+                    if stale["live"].is_null() { "nothing of it is live" } else { "its last good version is live" };
                 text.push_str(&format!("{}: {} ({live})\n", part("file"), part("why")));
             }
             print(text.as_bytes())?

@@ -27,7 +27,7 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// For one read or write on the socket.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For the answer to a reload, which compiles guests.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(600);
+const RELOAD_PATIENCE: Duration = Duration::from_mins(10);
 
 /// A listening socket. Dropping it stops listening and removes the file.
 pub struct Server {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::config::{Period, Target};
+use super::config::Target;
 use super::http::Client;
 use super::schedule::{Jitter, Reply, Saved, Schedule, Ticket, Verdict};
 use super::spool::{Change, End, Queued, Settlement, Spool};
 use super::writer::Command;
+use crate::units::Period;
 
 /// Messages read ahead.
 const WINDOW: usize = 512;

@@ -16,9 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::config::{ConfigError, EndpointConfig, Period, Target};
+use super::config::{ConfigError, EndpointConfig, Target};
 use super::schedule::{Reply, retry_after};
 use super::sign::sign;
+use crate::units::Period;
 
 /// Most of a reply that is read, bytes.
 const MAX_REPLY: usize = 64 * 1024;

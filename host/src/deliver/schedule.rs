@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 /// First ceiling of the back-off.
 pub const BASE: Duration = Duration::from_secs(1);
 /// Last ceiling of the back-off.
-pub const CAP: Duration = Duration::from_secs(300);
+pub const CAP: Duration = Duration::from_mins(5);
 /// Longest Retry-After that is obeyed.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// Identical failures of one message, while others passed, that make it a dead letter.
 pub const MAX_ALONE: u32 = 12;
 /// Failures of the head before it is blamed, where order is asked for.
@@ -450,7 +450,7 @@ mod tests {
     fn a_straggler_that_passes_does_not_open_the_gate() {
         let mut s = fresh();
         let (early, late) = (s.start(), s.start());
-        let throttled = Reply::Throttled { status: 429, retry_after: Some(Duration::from_secs(60)) };
+        let throttled = Reply::Throttled { status: 429, retry_after: Some(Duration::from_mins(1)) };
         s.settle(0, 4, late, throttled, &mut Attempts::default());
         s.settle(1, 4, early, Reply::Delivered, &mut Attempts::default());
         assert_eq!(s.shut_until(), Some(60_000));
@@ -562,7 +562,7 @@ mod tests {
 
     #[test]
     fn retry_after_has_two_forms() {
-        assert_eq!(retry_after(" 120 ", 0), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(" 120 ", 0), Some(Duration::from_mins(2)));
         assert_eq!(retry_after("99999999999999999999999", 0), Some(Duration::from_secs(u64::MAX)));
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(retry_after(date, 784_111_777 - 30), Some(Duration::from_secs(30)));

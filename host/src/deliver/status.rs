@@ -129,9 +129,11 @@ pub(super) fn of_spool(shared: &Shared) -> SpoolStatus {
     }
 }
 
+type Counter = (&'static str, &'static str, fn(&Ledger) -> u64);
+type Gauge = (&'static str, &'static str, fn(&EndpointStatus) -> f64);
+
 /// Writes delivery's metrics, `picket_delivery_*` and `picket_spool_*`.
 pub fn write_metrics(endpoints: &[EndpointStatus], spool: &SpoolStatus, text: &mut Text<'_>) {
-    type Counter = (&'static str, &'static str, fn(&Ledger) -> u64);
     let counters: [Counter; 7] = [
         ("picket_delivery_alerts_total", "alerts made; = filtered + accepted", |l| l.alerts),
         ("picket_delivery_filtered_total", "below min_level", |l| l.filtered),
@@ -147,7 +149,6 @@ pub fn write_metrics(endpoints: &[EndpointStatus], spool: &SpoolStatus, text: &m
             text.sample(name, &[("endpoint", &e.name)], value(&e.ledger) as f64);
         }
     }
-    type Gauge = (&'static str, &'static str, fn(&EndpointStatus) -> f64);
     let gauges: [Gauge; 6] = [
         ("picket_delivery_pending", "alerts queued", |e| e.ledger.pending as f64),
         ("picket_delivery_dead", "dead letters kept: refused or expired", |e| e.ledger.dead as f64),

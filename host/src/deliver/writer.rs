@@ -97,10 +97,16 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => stop = true,
             }
             match self.write(&changes) {
-                Ok(()) => answers.into_iter().for_each(|answer| drop(answer.send(Ok(())))),
+                Ok(()) => {
+                    for answer in answers {
+                        let _ = answer.send(Ok(()));
+                    }
+                }
                 Err(e) => {
                     let e = Arc::new(e);
-                    answers.into_iter().for_each(|answer| drop(answer.send(Err(e.clone()))));
+                    for answer in answers {
+                        let _ = answer.send(Err(e.clone()));
+                    }
                     // The caller of an append tries again; ends of deliveries have nobody else.
                     changes.retain(|change| matches!(change, Change::Settle(_)));
                     kept = changes;

@@ -1,6 +1,6 @@
 //! The catalogue: resolves a field name of a subscription to a way to read it, and a source to the rows it selects.
 
-use super::{every_row, Access, KINDS, KindId, ProcessField, SYSTEM, Shape};
+use super::{Access, KINDS, KindId, ProcessField, SYSTEM, Shape, every_row};
 use crate::slab::Slab;
 
 /// What a subscription asks for; every part that is given must equal.
@@ -230,12 +230,16 @@ impl Catalogue {
         let selected = |i: usize| selection.is_none_or(|s| s.kinds[i].is_some());
         if let Some((kind, hits)) = cells.iter().enumerate().find(|(i, hits)| !hits.is_empty() && selected(*i)) {
             let shape = KINDS[kind].fields[hits[0] as usize].ty.shape();
-            let same = cells.iter().enumerate().filter(|(i, h)| !h.is_empty() && selected(*i)).all(|(i, h)| {
-                h.iter().all(|&f| KINDS[i].fields[f as usize].ty.shape() == shape)
-            });
-            let filled = cells.iter().enumerate().filter(|(i, _)| selected(*i)).any(|(i, h)| {
-                h.iter().any(|&f| KINDS[i].fields[f as usize].filled)
-            });
+            let same = cells
+                .iter()
+                .enumerate()
+                .filter(|(i, h)| !h.is_empty() && selected(*i))
+                .all(|(i, h)| h.iter().all(|&f| KINDS[i].fields[f as usize].ty.shape() == shape));
+            let filled = cells
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| selected(*i))
+                .any(|(i, h)| h.iter().any(|&f| KINDS[i].fields[f as usize].filled));
             let mut found = bound(Access::Cells(cells), if same { shape } else { Shape::Dynamic });
             if !filled {
                 found.availability = Availability::NeverHere;
@@ -284,4 +288,3 @@ fn names_of<'a>(prefix: &'a str, path: &'a str, sigma: &'a [&'a str]) -> impl It
 fn path_is(path: &str, prefix: &str, field: &str) -> bool {
     field.strip_prefix(prefix) == Some(path)
 }
-

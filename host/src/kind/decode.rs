@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustc_hash::FxHashMap;
 use picket_ebpf::Record;
+use rustc_hash::FxHashMap;
 use serde_json::Value as Json;
 
 use super::read::find;
@@ -196,7 +196,8 @@ impl Decoder {
         let data = json.get("EventData")?;
         let info = data.get("ProcInfo");
         let context = json.get("context");
-        let exec = kind.and_then(KindId::spec).is_some_and(|k| k.sources.iter().any(|s| s.category == "process_creation"));
+        let exec =
+            kind.and_then(KindId::spec).is_some_and(|k| k.sources.iter().any(|s| s.category == "process_creation"));
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         for part in [info, context.and_then(|c| c.get("process")), context.and_then(|c| c.get("ancestors")), bytes] {
             hasher.update(part.map(Json::to_string).unwrap_or_default().as_bytes());
@@ -223,8 +224,7 @@ impl Decoder {
         image.user = at("Username");
         image.create_time = info.and_then(|i| i.get("CreateTime")).and_then(parse_time);
         if image.key.tgid == 0 {
-            image.key.tgid =
-                json.pointer("/System/HostProcessID").and_then(Json::as_u64).unwrap_or_default() as u32;
+            image.key.tgid = json.pointer("/System/HostProcessID").and_then(Json::as_u64).unwrap_or_default() as u32;
         }
         if exec {
             // The event itself says what runs now, whatever the tracker of the capturing host knew.

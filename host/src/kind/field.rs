@@ -197,7 +197,10 @@ pub enum Access {
     /// Unique id of the process (`@process`).
     ProcessId,
     /// A column an enricher added.
-    Enriched { slot: u16, output: u16 },
+    Enriched {
+        slot: u16,
+        output: u16,
+    },
     /// A dotted path (or a flat key) of foreign JSON.
     Dynamic(Box<str>),
     /// Nothing here ever fills it.

@@ -25,12 +25,12 @@ mod sockaddr;
 
 pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
+pub(crate) use decode::join;
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
-pub use read::read;
-pub(crate) use decode::join;
 pub(crate) use read::leaves;
+pub use read::read;
 pub(crate) use sched_process_exec::argv;
 pub use system::SYSTEM;
 

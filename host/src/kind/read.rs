@@ -12,7 +12,11 @@ pub fn read<'s>(slab: &'s Slab, row: usize, access: &Access) -> Value<'s> {
     match access {
         Access::System(i) => {
             let value = slab.cell_value(slab.cells[r.cells as usize + *i as usize]);
-            if matches!(value, Value::Absent) && r.kind.spec().is_none() { dynamic(r, &format!("System.{}", SYSTEM[*i as usize].path)) } else { value }
+            if matches!(value, Value::Absent) && r.kind.spec().is_none() {
+                dynamic(r, &format!("System.{}", SYSTEM[*i as usize].path))
+            } else {
+                value
+            }
         }
         Access::Cells(per_kind) => match per_kind.get(r.kind.0 as usize) {
             Some(cells) => cells
@@ -58,7 +62,8 @@ pub(super) fn find<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
     if let Some(v) = object.get(path) {
         return Some(v);
     }
-    path.match_indices('.').find_map(|(dot, _)| object.get(&path[..dot]).and_then(|inner| find(inner, &path[dot + 1..])))
+    path.match_indices('.')
+        .find_map(|(dot, _)| object.get(&path[..dot]).and_then(|inner| find(inner, &path[dot + 1..])))
 }
 
 pub(super) fn from_json(json: &Json) -> Value<'_> {

@@ -55,9 +55,9 @@ pub(super) fn fill(slice: Slice<'_>, slab: &mut Slab, cells: &mut [Cell]) {
                 };
                 cells[4] = slab.format(format_args!("{port}"));
                 let number = |at: usize, big: bool| {
-                    rest.get(at..).and_then(<[u8]>::first_chunk::<4>).map_or(0, |b| {
-                        if big { u32::from_be_bytes(*b) } else { u32::from_ne_bytes(*b) }
-                    })
+                    rest.get(at..)
+                        .and_then(<[u8]>::first_chunk::<4>)
+                        .map_or(0, |b| if big { u32::from_be_bytes(*b) } else { u32::from_ne_bytes(*b) })
                 };
                 cells[5] = slab.format(format_args!("{}", number(2, true)));
                 cells[6] = slab.format(format_args!("{}", number(22, false)));

@@ -215,8 +215,7 @@ impl Table {
                 self.counters.unknown += 1;
                 let (exe, cwd) = procfs::paths(key);
                 let argv: Option<Arc<[Box<[u8]>]>> = procfs::argv(key).map(Into::into);
-                let image =
-                    Image { exe, cwd, cmdline: argv.as_deref().map(kind::join), argv, ..self.identity(h, key) };
+                let image = Image { exe, cwd, cmdline: argv.as_deref().map(kind::join), argv, ..self.identity(h, key) };
                 let ancestors = self.ancestors_of(Key { tgid: h.ppid, start: h.parent_start });
                 let process = self.process(Arc::new(image), ancestors);
                 self.insert(key, process.clone(), h.time);

@@ -6,7 +6,9 @@
 //! effect; their times may step back by microseconds.
 
 mod canary;
+mod counters;
 mod error;
+mod interest;
 mod program;
 mod sys;
 
@@ -25,16 +27,26 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::Program,
 };
-use picket_ebpf::{Class, Dropped, Filtered, Flags, Header, Hook, Interest, Kind, OBJECT};
+use picket_ebpf::{Class, Flags, Header, Hook, Kind, OBJECT};
 
-pub use self::error::SensorError;
-use self::program::{Attached, Spec};
+use self::{
+    counters::{CANARY, RUN, WORDS},
+    program::{Attached, Spec},
+};
+pub use self::{
+    counters::{Counters, KindCount},
+    error::SensorError,
+    interest::{InterestSet, KindStatus},
+};
 pub use picket_ebpf::Rung;
 
 /// Where kernels keep their type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Records handed over by one [`Ebpf::poll`] at most, so that the caller keeps its turn.
 const RECORDS_PER_POLL: usize = 4096;
+/// How often, and how long apart, to look again for a canary that is late.
+const CANARY_PATIENCE: u32 = 100;
+const CANARY_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes read from the task iterator at once.
 const SEED_CHUNK: usize = 64 << 10;
 
@@ -48,77 +60,6 @@ pub struct EbpfOptions {
     pub ring_bytes: Option<usize>,
     /// Only this rung, instead of the best one that works.
     pub rung: Option<Rung>,
-}
-
-/// The kinds wanted, each with its filters (`Interest::CHANGES_ONLY`, `Interest::NO_UNIX`). The
-/// lifecycle kinds are always on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InterestSet {
-    kinds: BTreeMap<Kind, u32>,
-}
-
-impl InterestSet {
-    /// Adds a kind. When it is there already, only filters that both want stay.
-    pub fn add(&mut self, kind: Kind, filters: u32) {
-        let flags = filters | Interest::WANTED;
-        self.kinds.entry(kind).and_modify(|have| *have &= flags).or_insert(flags);
-    }
-    /// What either set wants.
-    #[must_use]
-    pub fn union(mut self, other: &InterestSet) -> InterestSet {
-        for (&kind, &flags) in &other.kinds {
-            self.add(kind, flags);
-        }
-        self
-    }
-    fn flags(&self, kind: Kind) -> u32 {
-        match kind.class() {
-            Class::Lifecycle => Interest::WANTED,
-            Class::Bulk => self.kinds.get(&kind).copied().unwrap_or(0),
-            Class::Iterator => 0,
-        }
-    }
-}
-
-/// How a kind is seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KindStatus {
-    /// The kind.
-    pub kind: Kind,
-    /// The rung it is on, `None` when no rung works.
-    pub rung: Option<Rung>,
-    /// Its main hook, as `System.Hook` names it; empty when no rung works.
-    pub hook: &'static str,
-    /// What is not seen on this rung, and why; `None` when everything is.
-    pub degraded: Option<String>,
-}
-
-/// What was counted since [`Ebpf::open`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// By kind.
-    pub kinds: BTreeMap<Kind, KindCount>,
-    /// Runs that the kernel skipped, by program: `fired = missed + run`.
-    pub missed: BTreeMap<String, u64>,
-    /// Canary records read from the ring and held back.
-    pub canaries_read: u64,
-    /// Records handed to the caller of [`Ebpf::poll`].
-    pub read: u64,
-}
-
-/// One kind's counts; `run = filtered + dropped + submitted`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KindCount {
-    /// Times a hook ran for this kind.
-    pub run: u64,
-    /// Records that reached the ring.
-    pub submitted: u64,
-    /// Left out on purpose, by reason.
-    pub filtered: BTreeMap<&'static str, u64>,
-    /// Lost, by reason.
-    pub dropped: BTreeMap<&'static str, u64>,
-    /// Runs that were canaries, among `submitted` or `dropped`.
-    pub canary: u64,
 }
 
 /// A program of the object: what it is and whether it is loaded and attached.
@@ -135,8 +76,9 @@ pub struct Ebpf {
     ring: RingBuf<MapData>,
     interest: Array<MapData, [u32; 2]>,
     config: Array<MapData, [u32; 2]>,
-    counters: PerCpuArray<MapData, [u64; 16]>,
+    counters: PerCpuArray<MapData, [u64; WORDS]>,
     only: Option<Rung>,
+    wanted: InterestSet,
     status: BTreeMap<Kind, KindStatus>,
     canaries_read: u64,
     read: u64,
@@ -185,6 +127,7 @@ impl Ebpf {
             config,
             counters,
             only: options.rung,
+            wanted: InterestSet::default(),
             status: BTreeMap::new(),
             canaries_read: 0,
             read: 0,
@@ -207,6 +150,7 @@ impl Ebpf {
     /// # Errors
     /// When a map cannot be written. A kind without a working rung is reported in its status.
     pub fn attach(&mut self, wanted: &InterestSet) -> Result<Vec<KindStatus>, SensorError> {
+        self.wanted = wanted.clone();
         let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|&kind| wanted.flags(kind) != 0).collect();
         for &kind in &kinds {
             let status = self.climb(kind, wanted.flags(kind))?;
@@ -230,11 +174,7 @@ impl Ebpf {
     /// # Errors
     /// As [`Ebpf::attach`].
     pub fn probe(&mut self) -> Result<Vec<KindStatus>, SensorError> {
-        let mut wanted = InterestSet::default();
-        for &kind in self.status.keys() {
-            let flags = self.interest.get(&u32::from(kind.id()), 0).map_err(|e| SensorError::map("INTEREST", e))?[0];
-            wanted.kinds.insert(kind, flags | Interest::WANTED);
-        }
+        let wanted = self.wanted.clone();
         self.attach(&wanted)
     }
 
@@ -310,20 +250,7 @@ impl Ebpf {
     pub fn counters(&self) -> Result<Counters, SensorError> {
         let mut all = Counters { canaries_read: self.canaries_read, read: self.read, ..Counters::default() };
         for &kind in Kind::ALL.iter().filter(|kind| kind.class() != Class::Iterator) {
-            let sums = self.sums(kind)?;
-            let named = |names: &[(usize, &'static str)], base: usize| {
-                names.iter().map(|&(n, name)| (name, sums[base + n])).collect::<BTreeMap<_, _>>()
-            };
-            let filtered: Vec<_> = Filtered::ALL.iter().map(|&(reason, name)| (reason as usize, name)).collect();
-            let dropped: Vec<_> = Dropped::ALL.iter().map(|&(reason, name)| (reason as usize, name)).collect();
-            let count = KindCount {
-                run: sums[0],
-                submitted: sums[1],
-                filtered: named(&filtered, 2),
-                dropped: named(&dropped, 10),
-                canary: sums[14],
-            };
-            all.kinds.insert(kind, count);
+            all.kinds.insert(kind, KindCount::from_words(&self.sums(kind)?));
         }
         for (name, entry) in &self.programs {
             if entry.load_error.is_some() {
@@ -344,8 +271,8 @@ impl Ebpf {
         sys::realtime_minus_boottime()
     }
 
-    /// Bytes of the ring that are not read yet are bounded by this.
-    pub fn loaded_programs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+    /// Every program of the object and, where the kernel refused it, why.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.programs.iter().map(|(name, entry)| (name.as_str(), entry.load_error.as_deref()))
     }
 
@@ -398,7 +325,7 @@ impl Ebpf {
     ) -> Result<Result<(&'static str, Vec<String>), String>, SensorError> {
         let own = |entry: &Entry| entry.spec.kind == Some(kind) && entry.spec.rung == Some(rung);
         let has_main = self.programs.values().any(|entry| own(entry) && entry.spec.essential);
-        let names: Vec<String> = self
+        let mut names: Vec<String> = self
             .programs
             .iter()
             .filter(|(_, entry)| {
@@ -409,6 +336,8 @@ impl Ebpf {
         if !names.iter().any(|name| self.programs[name].spec.essential) {
             return Ok(Err("no such hook".to_owned()));
         }
+        // Programs at one hook run in the order of their attachment: those that prepare go first.
+        names.sort_by_key(|name| self.programs[name].spec.essential);
         let mut lacks = Vec::new();
         for name in names {
             if let Err(reason) = self.attach_program(&name) {
@@ -416,11 +345,12 @@ impl Ebpf {
                 if spec.essential {
                     return Ok(Err(reason));
                 }
-                lacks.push(format!("{} {} is not there ({reason})", rung.name(), spec.target));
+                tracing::debug!(program = name, reason, "hook beside the main one does not work");
+                lacks.push(format!("{} {} is not there", rung.name(), spec.target));
             }
         }
         self.set_interest(kind, flags, Some(rung))?;
-        if !self.answers(kind)? {
+        if kind.has_canary() && !self.answers(kind)? {
             return Ok(Err("attached, but its canary did not arrive".to_owned()));
         }
         let hook = match rung {
@@ -470,8 +400,6 @@ impl Ebpf {
 
     /// Whether the kind's hook sees an operation of our own.
     fn answers(&mut self, kind: Kind) -> Result<bool, SensorError> {
-        const RUN: usize = 0;
-        const CANARY: usize = 14;
         let counted = match kind.class() {
             Class::Lifecycle => RUN,
             _ => CANARY,
@@ -480,10 +408,16 @@ impl Ebpf {
         let own = self.config.get(&0, 0).map_err(|e| SensorError::map("CONFIG", e))?[0];
         self.config.set(0, [own, 1], 0).map_err(|e| SensorError::map("CONFIG", e))?;
         canary::operate();
+        // A joined thread's exit hook may run a moment after the join returns.
+        let mut patience = CANARY_PATIENCE;
+        let mut arrived = self.sums(kind)?[counted] > before;
+        while !arrived && patience > 0 {
+            std::thread::sleep(CANARY_PAUSE);
+            patience -= 1;
+            arrived = self.sums(kind)?[counted] > before;
+        }
         self.config.set(0, [own, 0], 0).map_err(|e| SensorError::map("CONFIG", e))?;
-        // An exec cannot be done without becoming or starting another program; its hook is a raw
-        // tracepoint like fork's and exit's, which do answer.
-        Ok(self.sums(kind)?[counted] > before || kind == Kind::ALL[0])
+        Ok(arrived)
     }
 
     fn set_interest(&mut self, kind: Kind, flags: u32, rung: Option<Rung>) -> Result<(), SensorError> {
@@ -492,9 +426,9 @@ impl Ebpf {
     }
 
     /// A kind's counters summed over the CPUs, as words in the order of `KindCounters`.
-    fn sums(&self, kind: Kind) -> Result<[u64; 16], SensorError> {
+    fn sums(&self, kind: Kind) -> Result<[u64; WORDS], SensorError> {
         let values = self.counters.get(&u32::from(kind.id()), 0).map_err(|e| SensorError::map("COUNTERS", e))?;
-        let mut sums = [0; 16];
+        let mut sums = [0; WORDS];
         for value in values.iter() {
             for (sum, word) in sums.iter_mut().zip(value) {
                 *sum += word;
@@ -555,21 +489,6 @@ mod tests {
         assert_eq!(ring_bytes(None, 500), 64 << 20);
         assert_eq!(ring_bytes(Some(100_000), 1), 128 << 10);
         assert_eq!(ring_bytes(Some(0), 1), 64 << 10);
-    }
-
-    #[test]
-    fn interest_of_two_is_the_weaker_filter() {
-        let (open, connect) = (Kind::ALL[3], Kind::ALL[4]);
-        let mut a = InterestSet::default();
-        a.add(open, Interest::CHANGES_ONLY);
-        let mut b = InterestSet::default();
-        b.add(open, 0);
-        b.add(connect, Interest::NO_UNIX);
-        let both = a.clone().union(&b);
-        assert_eq!(both.flags(open), Interest::WANTED);
-        assert_eq!(both.flags(connect), Interest::WANTED | Interest::NO_UNIX);
-        assert_eq!(a.flags(connect), 0);
-        assert_eq!(InterestSet::default().flags(Kind::ALL[0]), Interest::WANTED);
     }
 
     #[test]

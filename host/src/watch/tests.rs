@@ -352,7 +352,7 @@ fn files_that_vanish_while_they_are_read_never_fail_or_tear_a_snapshot() {
     let churn = std::thread::spawn(move || {
         let mut i = 0u32;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            // Both files always hold the same line while they are whole.
+            // A version is one line many times over.
             for name in ["a.yml", "b.yml"] {
                 let _ = fs::remove_file(root.join(name));
             }
@@ -372,8 +372,11 @@ fn files_that_vanish_while_they_are_read_never_fail_or_tear_a_snapshot() {
                 assert_eq!(snapshot.errors, []);
                 for file in &snapshot.files {
                     assert_eq!(file.digest, sha256(std::str::from_utf8(&file.content).unwrap()));
-                    let first = file.content.split(|b| *b == b'\n').next().unwrap_or_default().to_vec();
-                    assert!(file.content.split(|b| *b == b'\n').all(|l| l.is_empty() || l == first), "torn");
+                    // Of one version, never of two. Its end may be missing where the writer was interrupted in the middle
+                    // of a write: to anyone who reads then, that is what the file holds, and why a watcher waits for quiet.
+                    let mut lines = file.content.split(|b| *b == b'\n');
+                    let first = lines.next().unwrap_or_default();
+                    assert!(lines.all(|line| line == first || first.starts_with(line)), "torn");
                 }
             }
             Err(error) => assert!(matches!(error, WatchError::Changing { .. }), "{error}"),

@@ -27,7 +27,7 @@ pub fn all(dir: &Path) -> io::Result<()> {
     files(dir)?;
     sockets()?;
     programs(dir)?;
-    if let Err(error) = super::uring::open_create(&dir.join("uring")) {
+    if let Err(error) = uring(dir) {
         println!("uring-unavailable {error}");
     }
     #[cfg(target_arch = "x86_64")]
@@ -73,6 +73,14 @@ fn files(dir: &Path) -> io::Result<()> {
     fs::remove_file("gone")?;
     File::open(format!("/proc/self/fd/{}", gone.as_raw_fd()))?;
     Ok(())
+}
+
+fn uring(dir: &Path) -> io::Result<()> {
+    let ring = super::uring::Ring::new()?;
+    ring.open_create(&dir.join("uring"), 0)?;
+    ring.unlink(Path::new("uring"))?;
+    ring.register_table()?;
+    ring.open_create(&dir.join("direct"), 1)
 }
 
 fn sockets() -> io::Result<()> {

@@ -25,7 +25,7 @@ impl Report {
     fn check(&mut self, name: &str, result: Result<(), String>) {
         self.checks.push((name.to_owned(), result));
     }
-    fn that(&mut self, name: &str, holds: bool, else_say: impl FnOnce() -> String) {
+    pub fn that(&mut self, name: &str, holds: bool, else_say: impl FnOnce() -> String) {
         self.check(name, if holds { Ok(()) } else { Err(else_say()) });
     }
     /// Prints every check; returns how many failed.
@@ -41,13 +41,18 @@ impl Report {
 }
 
 /// What was observed of the acting child.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one run")]
 pub struct Observed<'a> {
     pub pid: u32,
     pub dir: PathBuf,
     pub facts: HashMap<String, String>,
     pub succeeded: bool,
     pub on_kprobe: bool,
+    pub sees_interpreter: bool,
+    pub sees_uring: bool,
     pub seeds: Vec<Record<'a>>,
+    /// Processes that lived before and after the seed was taken.
+    pub lasting: Vec<u32>,
     pub records: Vec<Record<'a>>,
 }
 
@@ -99,6 +104,7 @@ pub fn all(o: &Observed<'_>, r: &mut Report) {
     unlinks(o, r);
     sockets(o, r);
     seeds(o, r);
+    own(o, r);
 }
 
 fn processes(o: &Observed<'_>, r: &mut Report) {
@@ -127,7 +133,8 @@ fn processes(o: &Observed<'_>, r: &mut Report) {
         let meta = std::fs::metadata("/proc/self/exe");
         let inode = meta.as_ref().map_or(0, std::os::unix::fs::MetadataExt::ino);
         r.that("exec: inode", body.inode == inode && body.mode & 0o170_111 == 0o100_111, || format!("{body:?}"));
-        let prefix = &b"ebpf_live"[..];
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        let prefix = comm.trim().as_bytes();
         r.that("exec: comm before", record.slice(Exec::PREV_COMM).bytes.starts_with(prefix), || {
             show(record.slice(Exec::PREV_COMM))
         });
@@ -137,6 +144,20 @@ fn processes(o: &Observed<'_>, r: &mut Report) {
         r.that("exec: namespaces", h.mnt_ns != 0 && h.pid_ns != 0 && h.ns_pid != 0, || format!("{h:?}"));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         r.that("exec: node name", h.nodename() == host.trim().as_bytes(), || text(h.nodename()));
+    }
+    let interpreter = std::fs::read_to_string("/proc/self/maps").ok().and_then(|maps| {
+        let line = maps.lines().find(|line| line.contains("/ld-") || line.contains("/ld.so"))?;
+        Some((line.split_whitespace().nth(4)?.parse::<u64>().ok()?, line.split_whitespace().nth(5)?.to_owned()))
+    });
+    if let (Some((record, body)), Some((inode, path)), true) =
+        (first.and_then(|f| Some((f, f.body::<Exec>()?))), interpreter, o.sees_interpreter)
+    {
+        let slice = record.slice(Exec::INTERPRETER_PATHNAME);
+        r.that(
+            "exec: ELF interpreter",
+            slice.bytes == path.as_bytes() && body.interpreter_inode == inode && body.interpreter_ctime > 0,
+            || format!("{} {} for {path} {inode}", show(slice), body.interpreter_inode),
+        );
     }
     let link = o.exec("two words");
     r.that(
@@ -152,7 +173,7 @@ fn processes(o: &Observed<'_>, r: &mut Report) {
     );
     if let Some((e, _)) = link {
         let fork =
-            o.kind(Kind::SchedProcessFork).filter_map(|f| f.body::<Fork>()).find(|f| f.child_pid == e.header().pid);
+            o.kind(Kind::SchedProcessFork).filter_map(Record::body::<Fork>).find(|f| f.child_pid == e.header().pid);
         r.that(
             "fork: start and parent of that process",
             fork.is_some_and(|f| {
@@ -250,7 +271,9 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
     r.that(
         "open: relative path resolved, call's path kept",
         opens.get(2).is_some_and(|(rec, b)| {
-            rec.slice(Open::SYSCALL_PATHNAME).bytes == b"created" && b.flags & 3 == 0 && b.created == 0
+            rec.slice(Open::SYSCALL_PATHNAME).bytes == b"created"
+                && b.flags & 0o3 == libc::O_RDONLY.cast_unsigned()
+                && b.created == 0
         }),
         || opens.get(2).map_or("missing".to_owned(), |(rec, _)| show(rec.slice(Open::SYSCALL_PATHNAME))),
     );
@@ -261,7 +284,13 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
         gone.iter().any(|(rec, _)| rec.slice(Open::PATHNAME).flags.has(SliceFlags::DELETED)),
         || format!("{} opens", gone.len()),
     );
-    if !o.facts.contains_key("uring-unavailable") {
+    if o.sees_uring && !o.facts.contains_key("uring-unavailable") {
+        let direct = o.opens(&o.path("direct"));
+        r.that(
+            "open by io_uring into its own table: seen",
+            direct.first().is_some_and(|(_, b)| b.created == 1 && b.fd == -1),
+            || format!("{direct:?}"),
+        );
         let uring = o.opens(&o.path("uring"));
         r.that(
             "open by io_uring: resolved, created, flagged",
@@ -291,6 +320,7 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
 
 fn unlinks(o: &Observed<'_>, r: &mut Report) {
     let unlinks: Vec<_> = o.kind(Kind::SecurityInodeUnlink).collect();
+    let uring = (o.sees_uring && !o.facts.contains_key("uring-unavailable")).then_some("uring");
     let names: Vec<Vec<u8>> = unlinks
         .iter()
         .map(|u| {
@@ -298,7 +328,7 @@ fn unlinks(o: &Observed<'_>, r: &mut Report) {
             if path.bytes.starts_with(b"/") { path.bytes.to_vec() } else { [base.bytes, b"/", path.bytes].concat() }
         })
         .collect();
-    for name in ["absolute", "relative", "at", "gone"] {
+    for name in ["absolute", "relative", "at", "gone"].into_iter().chain(uring) {
         let n = names.iter().filter(|n| **n == o.path(name)).count();
         r.that(&format!("unlink: {name}"), n == 1, || {
             format!("{n} times among {:?}", names.iter().map(|n| text(n)).collect::<Vec<_>>())
@@ -409,8 +439,7 @@ fn sockets(o: &Observed<'_>, r: &mut Report) {
 }
 
 fn seeds(o: &Observed<'_>, r: &mut Report) {
-    let mine =
-        o.seeds.iter().find(|s| s.header().comm().starts_with(b"ebpf_live") && s.header().pid == std::process::id());
+    let mine = o.seeds.iter().find(|s| s.header().pid == std::process::id());
     let exe = std::fs::read_link("/proc/self/exe").unwrap_or_default().into_os_string().into_encoded_bytes();
     r.that("seed: we are in it, with our path", mine.is_some_and(|s| s.slice(Seed::PATHNAME).bytes == exe), || {
         mine.map_or("missing".to_owned(), |s| show(s.slice(Seed::PATHNAME)))
@@ -421,7 +450,8 @@ fn seeds(o: &Observed<'_>, r: &mut Report) {
         mine.map(|s| s.header().leader_start) == start,
         || format!("{:?} {start:?}", mine.map(|s| s.header().leader_start)),
     );
-    r.that("seed: init is in it", o.seeds.iter().any(|s| s.header().pid == 1), String::new);
+    let lost: Vec<_> = o.lasting.iter().filter(|pid| !o.seeds.iter().any(|s| s.header().pid == **pid)).collect();
+    r.that("seed: every lasting process is in it", lost.is_empty() && !o.lasting.is_empty(), || format!("{lost:?}"));
     let kernel = o.seeds.iter().find(|s| s.header().pid == 2);
     if let Some(kernel) = kernel {
         r.that(
@@ -441,6 +471,44 @@ fn seeds(o: &Observed<'_>, r: &mut Report) {
         },
         String::new,
     );
+}
+
+/// The sensor's own operations make no records, unlike its processes.
+fn own(o: &Observed<'_>, r: &mut Report) {
+    let kinds: Vec<_> = o.of(std::process::id()).map(Record::kind).collect();
+    r.that("own: no operation of ours", kinds.iter().all(|kind| kind.class() != Class::Bulk), || format!("{kinds:?}"));
+    r.that("own: but the process we started", kinds.contains(&Kind::SchedProcessFork), || format!("{kinds:?}"));
+}
+
+/// With some kinds wanted only those come, filtered; with none, the hooks are gone.
+pub fn filters(name: &str, pid: u32, records: &[Record<'_>], before: &Counters, after: &Counters, r: &mut Report) {
+    let of = |kind: Kind| records.iter().filter(move |x| x.kind() == kind && x.header().pid == pid);
+    let n = |kind| of(kind).count();
+    r.that(
+        &format!("{name}: lifecycle stays"),
+        n(Kind::SchedProcessFork) > 0 && n(Kind::SchedProcessExit) == 1,
+        String::new,
+    );
+    r.that(
+        &format!("{name}: neither bind nor unlink"),
+        n(Kind::SecuritySocketBind) + n(Kind::SecurityInodeUnlink) == 0,
+        String::new,
+    );
+    let (opens, connects) = (n(Kind::SecurityFileOpen), n(Kind::SecuritySocketConnect));
+    if name == "none" {
+        r.that("none: nothing else", opens + connects == 0, || format!("{opens} {connects}"));
+        let runs = |c: &Counters| -> u64 {
+            c.kinds.iter().filter(|(k, _)| k.class() == Class::Bulk).map(|(_, n)| n.run).sum()
+        };
+        r.that("none: no hook runs", runs(before) == runs(after), || format!("{} {}", runs(before), runs(after)));
+        return;
+    }
+    let changes = of(Kind::SecurityFileOpen)
+        .filter_map(Record::body::<Open>)
+        .all(|b| b.f_mode & 2 != 0 || b.created == 1 || b.flags & 0o1000 != 0);
+    r.that("some: opens that change, only", changes && opens > 0, || opens.to_string());
+    let inet = of(Kind::SecuritySocketConnect).filter_map(Record::body::<Connect>).all(|b| b.family != 1);
+    r.that("some: connects but AF_UNIX", inet && connects > 0, || connects.to_string());
 }
 
 /// The account closes, whatever happened.

@@ -17,8 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use picket::sensor::ebpf::{Ebpf, EbpfOptions, InterestSet, Rung};
-use picket_ebpf::{Class, Kind, OBJECT, Record};
+use picket::sensor::ebpf::{Ebpf, EbpfOptions, InterestSet, KindStatus, Rung};
+use picket_ebpf::{Class, Interest, Kind, OBJECT, Record};
 
 const POLL: Duration = Duration::from_millis(5);
 
@@ -46,8 +46,14 @@ fn main() -> ExitCode {
         Some("tracepoint") => Some(Rung::Tracepoint),
         _ => None,
     };
+    if let Some(seconds) = after("--hold") {
+        hold(rung, seconds.parse().unwrap_or(10));
+        return ExitCode::SUCCESS;
+    }
     let mut failures = 0;
     failures += observe(rung);
+    failures += filters(rung);
+    failures += refusals();
     failures += flood(rung);
     if failures == 0 {
         println!("ebpf_live: all checks passed");
@@ -74,7 +80,7 @@ fn open(rung: Option<Rung>, ring_bytes: Option<usize>) -> Ebpf {
         }
     };
     let loaded = start.elapsed();
-    for (program, error) in ebpf.loaded_programs() {
+    for (program, error) in ebpf.programs() {
         if let Some(error) = error {
             println!("  not loaded: {program}: {error}");
         }
@@ -89,6 +95,16 @@ fn open(rung: Option<Rung>, ring_bytes: Option<usize>) -> Ebpf {
         println!("  {} on {} {}", status.kind.name(), status.hook, status.degraded.as_deref().unwrap_or(""));
     }
     ebpf
+}
+
+/// Only reads, for measuring from outside what the hooks cost.
+fn hold(rung: Option<Rung>, seconds: u64) {
+    let mut ebpf = open(rung, None);
+    let (start, mut records) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        records += ebpf.poll(POLL, &mut |_| ()).expect("the ring can be read");
+    }
+    println!("{records} records read: {:?}", ebpf.counters());
 }
 
 /// A fresh directory that goes away with the value.
@@ -131,7 +147,10 @@ fn observe(rung: Option<Rung>) -> usize {
     let mut ebpf = open(rung, None);
     let scratch = Scratch::new("observe");
     let mut seeds = Vec::new();
+    let before = processes();
     ebpf.seed(&mut |bytes| seeds.push(bytes.to_vec())).expect("the task iterator serves");
+    let mut lasting = processes();
+    lasting.retain(|process| before.contains(process));
     let dir = scratch.0.join("work");
     fs::create_dir(&dir).expect("a directory of our own");
     let output = scratch.0.join("facts");
@@ -144,12 +163,20 @@ fn observe(rung: Option<Rung>) -> usize {
         .filter_map(|line| line.split_once(' ').map(|(key, value)| (key.to_owned(), value.to_owned())))
         .collect();
     let counters = ebpf.counters().expect("the counters can be read");
+    // where a hook beside the main one does not exist, what it would show is not asked for
+    let complete = |kind| {
+        let lacks = |s: &KindStatus| s.degraded.as_ref().is_some_and(|why| why.contains("is not there"));
+        ebpf.status().any(|s| s.kind == kind && !lacks(s))
+    };
     let observed = checks::Observed {
         pid: child.id(),
         dir,
         facts,
         succeeded,
+        sees_interpreter: complete(Kind::SchedProcessExec),
+        sees_uring: complete(Kind::SecurityFileOpen),
         on_kprobe: ebpf.status().any(|s| s.rung == Some(Rung::Kprobe)),
+        lasting: lasting.into_iter().map(|(pid, _)| pid).collect(),
         seeds: seeds.iter().map(|bytes| Record::parse(bytes).expect("a seed is a record")).collect(),
         records: records.iter().map(|bytes| Record::parse(bytes).expect("the ring has records")).collect(),
     };
@@ -163,6 +190,57 @@ fn observe(rung: Option<Rung>) -> usize {
     checks::all(&observed, &mut report);
     checks::counters(&counters, &mut report);
     report.print("observe")
+}
+
+/// Wants less and less, and must get no more than that.
+fn filters(rung: Option<Rung>) -> usize {
+    let mut ebpf = open(rung, None);
+    let mut report = checks::Report::default();
+    let scratch = Scratch::new("filters");
+    let mut wanted = InterestSet::default();
+    wanted.add(Kind::SecurityFileOpen, Interest::CHANGES_ONLY);
+    wanted.add(Kind::SecuritySocketConnect, Interest::NO_UNIX);
+    for (name, wanted) in [("some", wanted), ("none", InterestSet::default())] {
+        ebpf.attach(&wanted).expect("maps can be written");
+        while ebpf.poll(Duration::ZERO, &mut |_| ()).expect("the ring can be read") > 0 {}
+        let before = ebpf.counters().expect("the counters can be read");
+        let dir = scratch.0.join(name);
+        fs::create_dir(&dir).expect("a directory of our own");
+        let mut child = start(&["--act", dir.to_str().unwrap_or_default()], &scratch.0.join(format!("{name}-facts")));
+        let mut records = Vec::new();
+        record_until_exit(&mut ebpf, &mut child, |bytes| records.push(bytes.to_vec()));
+        let records: Vec<_> = records.iter().map(|bytes| Record::parse(bytes).expect("the ring has records")).collect();
+        let after = ebpf.counters().expect("the counters can be read");
+        checks::filters(name, child.id(), &records, &before, &after, &mut report);
+    }
+    report.print("filters")
+}
+
+/// What cannot work says so.
+fn refusals() -> usize {
+    let mut report = checks::Report::default();
+    let refused = Ebpf::open(EbpfOptions { btf: Some("/nonexistent".into()), ..EbpfOptions::default() });
+    let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    report.that(
+        "no type information: the file and the way out are named",
+        text.contains("/nonexistent") && text.contains("--btf"),
+        || text.clone(),
+    );
+    report.print("refusals")
+}
+
+/// The processes with an executable that we may look into: pid and start, so that a pid used twice
+/// is not one process. (A machine may hide its first process even from root.)
+fn processes() -> Vec<(u32, String)> {
+    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok())
+        .filter_map(|pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, stat.rsplit_once(')')?.1.split(' ').nth(20)?.to_owned()))
+        })
+        .collect()
 }
 
 fn flood(rung: Option<Rung>) -> usize {

@@ -68,7 +68,9 @@ fn windash(pattern: &Pattern) -> Result<Vec<Pattern>, String> {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     for piece in pattern.pieces() {
         let Piece::Literal(literal) = piece else {
-            found.iter_mut().for_each(|p| p.push(piece.clone()));
+            for p in &mut found {
+                p.push(piece.clone());
+            }
             continue;
         };
         let text = std::str::from_utf8(literal).map_err(|_| "'windash' must come before encodings")?;
@@ -93,7 +95,9 @@ fn windash(pattern: &Pattern) -> Result<Vec<Pattern>, String> {
                     })
                     .collect();
             } else {
-                found.iter_mut().for_each(|p| p.push(Piece::Literal(here.as_bytes().to_vec())));
+                for p in &mut found {
+                    p.push(Piece::Literal(here.as_bytes().to_vec()));
+                }
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Why a rule matched, or did not.
 
 use crate::batch::{BatchView, Cell, Value};
+use crate::fold::fold;
 use crate::number::Number;
 use crate::ruleset::RuleSet;
-use crate::test::Buffers;
+use crate::test::{Buffers, Probe};
 use crate::tree::{Kind, Role, Tree};
+use rustc_hash::FxHashMap;
 
 /// Pieces of evidence of one match; more would only bury the reader.
 const MAX_EVIDENCE: usize = 64;
@@ -77,6 +79,8 @@ struct View<'a> {
     batch: &'a BatchView<'a>,
     row: usize,
     buffers: Buffers,
+    /// Folded texts by column: lists of a thousand values would fold the same text a thousand times.
+    folded: FxHashMap<u32, Vec<u8>>,
 }
 
 impl RuleSet {
@@ -105,7 +109,7 @@ impl RuleSet {
 
     fn view<'a>(&'a self, rule: u32, batch: &'a BatchView<'a>, row: usize) -> Option<View<'a>> {
         let stream = self.rules.get(rule as usize)?.stream as usize;
-        Some(View { set: self, stream, batch, row, buffers: Buffers::default() })
+        Some(View { set: self, stream, batch, row, buffers: Buffers::default(), folded: FxHashMap::default() })
     }
 }
 
@@ -129,8 +133,13 @@ impl<'a> View<'a> {
             Kind::Not(tree) => !self.holds(tree),
             Kind::Atom { atom, .. } => {
                 let atom = self.atom(*atom);
-                let (cell, other) = (self.cell(atom.column), self.cell(atom.other));
-                atom.test.holds(&cell, &other, &mut self.buffers)
+                match self.cell(atom.column) {
+                    Cell::One(value @ Value::Text(text)) if atom.test.is_about_value() => {
+                        let folded = self.folded.entry(atom.column).or_insert_with(|| fold(text));
+                        atom.test.matches(&mut Probe::folded_already(value, text, folded))
+                    }
+                    cell => atom.test.holds(&cell, &self.cell(atom.other), &mut self.buffers),
+                }
             }
         }
     }
@@ -152,7 +161,6 @@ impl<'a> View<'a> {
                     }
                 }
             }
-            Kind::Not(_) => {}
             Kind::Atom { atom, op, pattern } if found.len() < MAX_EVIDENCE => {
                 let atom = self.atom(*atom);
                 let mut value = Vec::new();
@@ -167,7 +175,7 @@ impl<'a> View<'a> {
                     value,
                 });
             }
-            Kind::Atom { .. } => {}
+            Kind::Not(_) | Kind::Atom { .. } => {}
         }
     }
 

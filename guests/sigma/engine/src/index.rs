@@ -10,8 +10,11 @@ use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, MatchKind, dfa, nfa};
 use rustc_hash::FxHashMap;
 
-/// A table of all transitions is fastest, but takes about a kilobyte per byte of literal.
-const MAX_DFA_BYTES: usize = 24 * 1024;
+/// A table of all transitions is fastest, but takes up to a kilobyte per byte of literal.
+const MAX_TABLE_LITERALS: usize = 16 << 10;
+const MAX_TABLE_BYTES: usize = 8 << 20;
+/// More literals would not fit into a guest's memory while the searcher is built.
+const MAX_LITERALS: usize = 2 << 20;
 
 /// How a found literal relates to its atom.
 #[derive(Clone, Copy, Debug)]
@@ -145,12 +148,9 @@ impl Index {
         literals.sort_by(|a, b| a.0.cmp(&b.0));
         let bytes: usize = literals.iter().map(|(l, _)| l.len()).sum();
         let needles = || literals.iter().map(|(l, _)| l.as_slice());
-        index.searcher = match literals.is_empty() {
-            true => None,
-            false => build(needles(), bytes),
-        };
+        index.searcher = if literals.is_empty() { None } else { build(needles(), bytes) };
         if index.searcher.is_none() {
-            // Too large for the library's state numbers: slow but right.
+            // Too many: slow but right.
             index.scan.extend(literals.iter().flat_map(|(_, e)| e).map(|e| e.atom));
             index.scan.sort_unstable();
             index.scan.dedup();
@@ -175,12 +175,11 @@ impl Index {
     pub fn look(&self, value: Value<'_>, atoms: &[Atom], marks: &mut Marks, out: &mut Vec<u32>) {
         marks.value += 1;
         let (mut raw, mut folded) = (std::mem::take(&mut marks.raw), std::mem::take(&mut marks.folded));
-        let text = match value {
-            Value::Text(text) => text,
-            _ => {
-                value.text_into(&mut raw);
-                raw.as_slice()
-            }
+        let text = if let Value::Text(text) = value {
+            text
+        } else {
+            value.text_into(&mut raw);
+            raw.as_slice()
         };
         crate::fold::fold_into(text, &mut folded);
         self.look_at(value, text, &folded, atoms, marks, out);
@@ -255,8 +254,12 @@ impl Index {
 }
 
 fn build<'l>(needles: impl Iterator<Item = &'l [u8]> + Clone, bytes: usize) -> Option<Searcher> {
-    if bytes <= MAX_DFA_BYTES
+    if bytes > MAX_LITERALS {
+        return None;
+    }
+    if bytes <= MAX_TABLE_LITERALS
         && let Ok(dfa) = dfa::DFA::builder().match_kind(MatchKind::Standard).build(needles.clone())
+        && dfa.memory_usage() <= MAX_TABLE_BYTES
     {
         return Some(Searcher::Table(dfa));
     }

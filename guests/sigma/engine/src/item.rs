@@ -11,6 +11,14 @@ use crate::yaml::{Data, Meaning, Node, locate};
 /// Regexes of one rule; compiling one may take milliseconds.
 const MAX_REGEXES: usize = 500;
 
+/// Bytes of the regexes of all rules: a guest has 128 MB in all.
+pub(crate) const MAX_REGEX_BYTES: usize = 32 << 20;
+/// Bytes of one value. Wildcards are matched in (length of pattern) x (length of text) steps at worst.
+const MAX_VALUE_BYTES: usize = 16 << 10;
+/// Comparisons of one rule, and the bytes of their patterns: a short value may stand for 625 with `windash`.
+const MAX_TESTS: usize = 100_000;
+const MAX_PATTERN_BYTES: usize = 8 << 20;
+
 /// A named part of a rule's detection.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
@@ -59,10 +67,18 @@ pub(crate) struct Wanted {
 pub(crate) struct Reader<'a> {
     pub source: &'a str,
     pub findings: Vec<Finding>,
-    pub regexes: usize,
+    /// Bytes that the regexes of all rules may still take up.
+    pub regex_bytes: usize,
+    regexes: usize,
+    tests: usize,
+    pattern_bytes: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub fn new(source: &'a str, regex_bytes: usize) -> Self {
+        Self { source, findings: Vec::new(), regex_bytes, regexes: 0, tests: 0, pattern_bytes: 0 }
+    }
+
     /// Reads the value under a selection's name. None = the problem is in `findings`.
     pub fn body(&mut self, node: &Node) -> Option<Body> {
         match &node.data {
@@ -158,9 +174,16 @@ impl Reader<'_> {
     }
 
     fn wanted(&mut self, node: &Node, modifiers: &[Modifier], keyword: bool) -> Option<Wanted> {
+        // Told once, when the limit was passed; the many values after it are not worth their time.
+        if self.tests > MAX_TESTS || self.pattern_bytes > MAX_PATTERN_BYTES || self.regexes > MAX_REGEXES {
+            return None;
+        }
         let Some(text) = node.text() else {
             return self.error(node, "bad-value", &format!("expected one value, found {}", node.kind()));
         };
+        if text.len() > MAX_VALUE_BYTES {
+            return self.error(node, "value-too-long", &format!("a value has at most {MAX_VALUE_BYTES} bytes"));
+        }
         let mut op: Vec<&str> = modifiers.iter().filter_map(|m| op_name(*m)).collect();
         if op.is_empty() {
             op.push(if keyword { "keyword" } else { "equals" });
@@ -219,7 +242,16 @@ impl Reader<'_> {
             dot_all: modifiers.contains(&Modifier::DotAll),
         };
         match Regex::new(text, flags) {
-            Ok(regex) => Some(Test::Regex(regex)),
+            Ok(regex) if regex.bytes() > self.regex_bytes => {
+                // Compiling the rest would only take time.
+                self.regexes = MAX_REGEXES + 1;
+                let message = format!("the regexes of all rules take up more than {MAX_REGEX_BYTES} bytes");
+                self.error(node, "rules-too-large", &message)
+            }
+            Ok(regex) => {
+                self.regex_bytes -= regex.bytes();
+                Some(Test::Regex(Box::new(regex)))
+            }
             Err(bad) => {
                 let place = locate(self.source, node, bad.range);
                 let finding = Finding::error(place, "bad-regex", format!("the regex is refused: {}", bad.message));
@@ -262,6 +294,17 @@ impl Reader<'_> {
         }
         if keyword {
             patterns = patterns.into_iter().map(|p| p.open(true, true)).collect();
+        }
+        self.tests += patterns.len();
+        self.pattern_bytes += patterns.iter().map(Pattern::bytes).sum::<usize>();
+        if self.tests > MAX_TESTS || self.pattern_bytes > MAX_PATTERN_BYTES {
+            return self.error(
+                node,
+                "rule-too-complex",
+                &format!(
+                    "the values of the rule stand for more than {MAX_TESTS} comparisons, or {MAX_PATTERN_BYTES} bytes"
+                ),
+            );
         }
         Some(patterns.into_iter().map(|p| Test::Text(Text::new(p, casing))).collect())
     }

@@ -61,6 +61,11 @@ impl Pattern {
         &self.0
     }
 
+    /// Bytes of all literals.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|p| if let Piece::Literal(l) = p { l.len() } else { 0 }).sum()
+    }
+
     /// The text, if there is no wildcard in it.
     pub fn plain(&self) -> Option<&[u8]> {
         match self.0.as_slice() {
@@ -92,11 +97,11 @@ impl Pattern {
 
 /// A literal to look for, with its prepared searcher.
 #[derive(Clone, Debug)]
-pub(crate) struct Needle(Finder<'static>);
+pub(crate) struct Needle(Box<Finder<'static>>);
 
 impl Needle {
     fn new(bytes: &[u8]) -> Self {
-        Self(Finder::new(bytes).into_owned())
+        Self(Box::new(Finder::new(bytes).into_owned()))
     }
     pub fn bytes(&self) -> &[u8] {
         self.0.needle()
@@ -242,7 +247,6 @@ impl Wildcards {
 /// Bytes of the first character of `text` (not empty); 1 if it is not UTF-8.
 fn char_len(text: &[u8]) -> usize {
     let wanted = match text[0] {
-        0..=0x7f => return 1,
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,

@@ -137,7 +137,14 @@ pub(crate) struct Rule {
 }
 
 /// Reads one document. All its problems go to `findings`; None = it is not loaded.
-pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, findings: &mut Vec<Finding>) -> Option<Rule> {
+pub(crate) fn read(
+    source: &str,
+    file: &str,
+    number: usize,
+    node: &Node,
+    regex_bytes: &mut usize,
+    findings: &mut Vec<Finding>,
+) -> Option<Rule> {
     let Data::Mapping(pairs) = &node.data else {
         if node.meaning() != Meaning::Null {
             let message = format!("a rule is a map of attributes, this is {}", node.kind());
@@ -145,7 +152,7 @@ pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, finding
         }
         return None;
     };
-    let mut reader = Attributes { source, pairs, findings, refused: false };
+    let mut reader = Attributes { source, pairs, regex_bytes, findings, refused: false };
     for (name, code, what) in [
         ("correlation", "unsupported-correlation", "correlations are"),
         ("filter", "unsupported-filter", "filters are"),
@@ -191,6 +198,7 @@ pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, finding
 struct Attributes<'a> {
     source: &'a str,
     pairs: &'a [(Node, Node)],
+    regex_bytes: &'a mut usize,
     findings: &'a mut Vec<Finding>,
     refused: bool,
 }
@@ -258,12 +266,11 @@ impl<'a> Attributes<'a> {
         };
         let mut found = Vec::with_capacity(items.len());
         for item in items {
-            match item.text() {
-                Some(text) => found.push(text.trim().to_owned()),
-                None => {
-                    let message = format!("'{name}' must be a list of texts, this is {}", item.kind());
-                    self.error(item.place, "bad-attribute", message);
-                }
+            if let Some(text) = item.text() {
+                found.push(text.trim().to_owned());
+            } else {
+                let message = format!("'{name}' must be a list of texts, this is {}", item.kind());
+                self.error(item.place, "bad-attribute", message);
             }
         }
         found
@@ -271,22 +278,17 @@ impl<'a> Attributes<'a> {
 
     fn id(&mut self, node: &Node, file: &str, number: usize) -> (String, Place) {
         let place = self.pair("id").map_or(node.place, |(_, v)| v.place);
-        match self.text("id").filter(|id| !id.is_empty()) {
-            Some(id) => {
-                if !is_uuid(&id) {
-                    let message = "the id is not a UUID, which the specification recommends";
-                    self.findings.push(Finding::hint(place, "id-not-uuid", message));
-                }
-                (id, place)
+        if let Some(id) = self.text("id").filter(|id| !id.is_empty()) {
+            if !is_uuid(&id) {
+                let message = "the id is not a UUID, which the specification recommends";
+                self.findings.push(Finding::hint(place, "id-not-uuid", message));
             }
-            None => {
-                let message = "the rule has no id; alerts carry the name of its file instead";
-                let finding = Finding::warning(place, "missing-id", message);
-                self.findings
-                    .push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
-                (if number == 0 { file.to_owned() } else { format!("{file}#{number}") }, place)
-            }
+            return (id, place);
         }
+        let message = "the rule has no id; alerts carry the name of its file instead";
+        let finding = Finding::warning(place, "missing-id", message);
+        self.findings.push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
+        (if number == 0 { file.to_owned() } else { format!("{file}#{number}") }, place)
     }
 
     fn level(&mut self) -> Level {
@@ -326,12 +328,11 @@ impl<'a> Attributes<'a> {
                 let Data::Mapping(pairs) = &item.data else { return None };
                 pairs.iter().find(|(k, _)| k.text() == Some(name)).and_then(|(_, v)| v.text()).map(str::to_owned)
             };
-            match (get("id"), get("type")) {
-                (Some(id), Some(kind)) => found.push(Related { id, kind }),
-                _ => {
-                    let message = "an entry of 'related' has an 'id' and a 'type'";
-                    self.findings.push(Finding::warning(item.place, "bad-related", message));
-                }
+            if let (Some(id), Some(kind)) = (get("id"), get("type")) {
+                found.push(Related { id, kind });
+            } else {
+                let message = "an entry of 'related' has an 'id' and a 'type'";
+                self.findings.push(Finding::warning(item.place, "bad-related", message));
             }
         }
         found
@@ -396,7 +397,7 @@ impl<'a> Attributes<'a> {
             self.error(value.place, "bad-attribute", format!("'detection' must be a map, this is {}", value.kind()));
             return None;
         };
-        let mut reader = Reader { source: self.source, findings: Vec::new(), regexes: 0 };
+        let mut reader = Reader::new(self.source, *self.regex_bytes);
         let mut selections = Vec::new();
         let mut names = Vec::new();
         let mut condition = None;
@@ -418,6 +419,9 @@ impl<'a> Attributes<'a> {
         }
         self.refused |= reader.findings.iter().any(|f| f.gravity == crate::Gravity::Error);
         self.findings.append(&mut reader.findings);
+        if !self.refused {
+            *self.regex_bytes = reader.regex_bytes;
+        }
         let Some(condition) = condition else {
             self.error(key.place, "missing-condition", "the detection has no condition");
             return None;

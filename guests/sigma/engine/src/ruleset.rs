@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
 use crate::index::Index;
+use crate::item;
 use crate::rule::{self, LogSource, Rule, RuleMeta};
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
 use crate::witness::witness;
@@ -91,9 +92,10 @@ pub struct RuleSet {
 pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let mut set = RuleSet::default();
     let mut rules = Vec::new();
+    let mut regex_bytes = item::MAX_REGEX_BYTES;
     for file in files {
         let mut findings = Vec::new();
-        rules.extend(read_file(file, &mut findings));
+        rules.extend(read_file(file, &mut regex_bytes, &mut findings));
         if findings.len() > MAX_FINDINGS {
             let message = format!("{} further problems in this file are not shown", findings.len() - MAX_FINDINGS);
             findings.truncate(MAX_FINDINGS);
@@ -160,7 +162,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     set
 }
 
-fn read_file(file: &File<'_>, findings: &mut Vec<Finding>) -> Vec<Rule> {
+fn read_file(file: &File<'_>, regex_bytes: &mut usize, findings: &mut Vec<Finding>) -> Vec<Rule> {
     let whole = Place::default();
     if file.content.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, the limit is {MAX_FILE_BYTES}", file.content.len());
@@ -181,7 +183,7 @@ fn read_file(file: &File<'_>, findings: &mut Vec<Finding>) -> Vec<Rule> {
     let documents = yaml::documents(text, findings);
     let mut rules = Vec::new();
     for (number, node) in documents.iter().enumerate() {
-        rules.extend(rule::read(text, file.name, number, node, findings));
+        rules.extend(rule::read(text, file.name, number, node, regex_bytes, findings));
     }
     if rules.is_empty() && findings.is_empty() {
         findings.push(Finding::warning(whole, "empty-file", "there is no rule in the file"));

@@ -5,12 +5,15 @@ use crate::fold::fold_into;
 use crate::literal::required_literals;
 use crate::number::Number;
 use crate::pattern::{Pattern, Shape};
+use regex_automata::meta;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-/// Memory of one compiled regex, and of its lazily built automaton.
-const REGEX_SIZE: usize = 2 << 20;
+/// Bytes of one compiled regex.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Bytes of the automaton that is built lazily while a regex searches.
+const MAX_CACHE_BYTES: usize = 256 << 10;
 
 /// See the module. Pure functions of the values of one field, except [`Test::Same`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +27,7 @@ pub(crate) enum Test {
     Text(Text),
     /// A number of the rule: equal as a number.
     Number(Exact),
-    Regex(Regex),
+    Regex(Box<Regex>),
     Network(Network),
     Compare(Comparison, Exact),
     /// `fieldref`: equal to (or starting, ending with, containing) the value of another field.
@@ -93,7 +96,7 @@ impl Text {
 pub(crate) struct Regex {
     source: String,
     flags: Flags,
-    compiled: regex::bytes::Regex,
+    compiled: meta::Regex,
     /// No shorter text matches.
     pub minimum: usize,
     /// One of these (folded) is in the folded form of every text that matches; empty = nothing known.
@@ -141,22 +144,26 @@ impl Regex {
                 regex_syntax::Error::Translate(e) => BadRegex { message: e.kind().to_string(), range: span(e.span()) },
                 e => BadRegex { message: e.to_string(), range: whole.clone() },
             })?;
-        let compiled = regex::bytes::RegexBuilder::new(source)
-            .case_insensitive(flags.ignore_case)
-            .multi_line(flags.multi_line)
-            .dot_matches_new_line(flags.dot_all)
-            .size_limit(REGEX_SIZE)
-            .dfa_size_limit(REGEX_SIZE)
-            .build()
-            .map_err(|e| {
-                let message = match e {
-                    regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes when compiled"),
-                    e => e.to_string(),
-                };
-                BadRegex { message, range: whole }
-            })?;
+        // The meta engine behind the `regex` crate, used directly because it tells how much memory it takes.
+        let config = meta::Config::new()
+            .utf8_empty(false)
+            .nfa_size_limit(Some(MAX_REGEX_BYTES))
+            .onepass_size_limit(Some(MAX_REGEX_BYTES))
+            .hybrid_cache_capacity(MAX_CACHE_BYTES);
+        let compiled = meta::Builder::new().configure(config).build_from_hir(&hir).map_err(|e| {
+            let message = match e.size_limit() {
+                Some(limit) => format!("it needs more than {limit} bytes when compiled"),
+                None => e.to_string(),
+            };
+            BadRegex { message, range: whole }
+        })?;
         let minimum = hir.properties().minimum_len().unwrap_or(0);
         Ok(Self { source: source.to_owned(), flags, compiled, minimum, required: required_literals(&hir) })
+    }
+
+    /// Bytes that it takes up.
+    pub fn bytes(&self) -> usize {
+        self.source.len() + self.compiled.memory_usage()
     }
 
     fn matches(&self, text: &[u8]) -> bool {

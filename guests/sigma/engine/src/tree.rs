@@ -6,7 +6,8 @@ use crate::diagnostic::{Finding, Place};
 use crate::item::{Body, Item, Selection, Wanted};
 use crate::rule::Rule;
 use crate::test::Test;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::hash::BuildHasher as _;
 
 /// Nodes of one rule: conditions name a selection as often as they like, so a small file could make a huge tree.
 const MAX_NODES: usize = 100_000;
@@ -84,7 +85,8 @@ pub(crate) struct Lowering<'o> {
     pub fields: Vec<String>,
     columns: FxHashMap<String, u32>,
     pub atoms: Vec<Atom>,
-    known: FxHashMap<Atom, u32>,
+    /// Atom by hash, and by the hashes after it where two collide. A map of atoms would hold each twice.
+    known: FxHashMap<u64, u32>,
     pub uses: Vec<Use>,
     nodes: usize,
     rule: u32,
@@ -112,16 +114,12 @@ impl<'o> Lowering<'o> {
         // A selection that the condition names twice is one use.
         let mut seen = std::collections::HashSet::new();
         let fresh: Vec<Use> = self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place))).collect();
-        match lowered {
-            Some(tree) => {
-                self.uses.extend(fresh);
-                Ok(tree)
-            }
-            None => {
-                let message = format!("the rule needs more than {MAX_NODES} comparisons");
-                Err(Finding::error(rule.condition_place, "rule-too-complex", message))
-            }
-        }
+        let Some(tree) = lowered else {
+            let message = format!("the rule needs more than {MAX_NODES} comparisons");
+            return Err(Finding::error(rule.condition_place, "rule-too-complex", message));
+        };
+        self.uses.extend(fresh);
+        Ok(tree)
     }
 
     fn condition(&mut self, rule: &Rule, condition: &Condition, positive: bool) -> Option<Tree> {
@@ -228,12 +226,16 @@ impl<'o> Lowering<'o> {
     }
 
     fn atom(&mut self, atom: Atom) -> u32 {
-        if let Some(known) = self.known.get(&atom) {
-            return *known;
+        let mut hash = FxBuildHasher.hash_one(&atom);
+        while let Some(known) = self.known.get(&hash) {
+            if self.atoms[*known as usize] == atom {
+                return *known;
+            }
+            hash = hash.wrapping_add(1);
         }
         let index = self.atoms.len() as u32;
-        self.atoms.push(atom.clone());
-        self.known.insert(atom, index);
+        self.atoms.push(atom);
+        self.known.insert(hash, index);
         index
     }
 

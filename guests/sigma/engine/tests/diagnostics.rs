@@ -75,7 +75,7 @@ fn detections() {
         ("bad-regex", "s:\n  CommandLine|re: 'abc«(»def'\ncondition: s"),
         ("bad-regex", "s:\n  CommandLine|re:\n    - ok\n    - a«[»b\ncondition: s"),
         ("bad-regex", "s: {CommandLine|re: \"x\\\\d«(?=»y)\"}\ncondition: s"),
-        ("bad-regex", "s: {CommandLine|re: «'(\\w{500}){500}'»}\ncondition: s"),
+        ("bad-regex", "s: {CommandLine|re: '«(\\w{500}){500}»'}\ncondition: s"),
         ("bad-cidr", "s: {Ip|cidr: [10.0.0.0/8, «10.0.0.1/8»]}\ncondition: s"),
         ("bad-cidr", "s: {Ip|cidr: «300.0.0.0/8»}\ncondition: s"),
         ("bad-value", "s: {A|exists: «'true'»}\ncondition: s"),
@@ -93,7 +93,7 @@ fn detections() {
         ("bad-selection", "s: [«[a]»]\ncondition: s"),
         ("unsupported-merge-key", "s: {«<<»: {A: 1}}\ncondition: s"),
         ("unsupported-tag", "s: {A: !!binary «eA==»}\ncondition: s"),
-        ("bad-yaml", "s: {A: *«n»othing}\ncondition: s"),
+        ("bad-yaml", "s: {A: «*»nothing}\ncondition: s"),
     ] {
         let found = refused(code, &rule(detection));
         if code == "unknown-modifier" && found.message.contains("endwith") {

@@ -22,6 +22,11 @@ fn ten_megabytes() {
     assert_eq!(code(text.as_bytes()), "file-too-large");
 }
 
+/// What `one` makes of each number below `n`, joined.
+fn many(n: usize, one: impl Fn(usize) -> String) -> String {
+    (0..n).map(one).collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn deep() {
     for (open, close) in [("[", "]"), ("{a: ", "}")] {
@@ -30,7 +35,7 @@ fn deep() {
         let text = open.repeat(65) + &close.repeat(65);
         assert!(matches!(code(text.as_bytes()), "bad-yaml" | "yaml-too-deep"));
     }
-    let block: String = (0..500).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+    let block = many(500, |i| " ".repeat(i) + "a:\n");
     assert!(matches!(code(block.as_bytes()), "bad-yaml" | "yaml-too-deep"));
     let list = "- ".repeat(10_000);
     assert!(matches!(code(list.as_bytes()), "bad-yaml" | "yaml-too-deep"));
@@ -38,11 +43,10 @@ fn deep() {
 
 #[test]
 fn alias_bomb() {
-    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for i in 1..30 {
-        let before = format!("*a{}, ", i - 1).repeat(10);
-        text.push_str(&format!("a{i}: &a{i} [{before}]\n"));
-    }
+    let text = many(30, |i| match i {
+        0 => "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(),
+        i => format!("a{i}: &a{i} [{}]\n", format!("*a{}, ", i - 1).repeat(10)),
+    });
     assert_eq!(code(text.as_bytes()), "yaml-too-large");
     assert_eq!(code(b"a: &a [*a]"), "bad-yaml");
 }
@@ -67,14 +71,41 @@ fn a_condition_that_explodes() {
 }
 
 #[test]
+fn values_that_explode() {
+    let values = many(20_000, |i| format!("    - ' -a -b -c -d {i}'\n"));
+    assert_eq!(code(rule(&format!("s:\n  A|windash|contains:\n{values}condition: s")).as_bytes()), "rule-too-complex");
+    let long = "x".repeat(17 << 10);
+    assert_eq!(code(rule(&format!("s: {{A: '{long}'}}\ncondition: s")).as_bytes()), "value-too-long");
+}
+
+#[test]
+fn as_many_literals_as_a_file_holds() {
+    let values = many(30_000, |i| format!("    - 'literal-number-{i}'\n"));
+    let set = compile_one(&rule(&format!("s:\n  A|contains:\n{values}condition: s")));
+    assert!(set.diagnostics.is_empty(), "{:?}", set.diagnostics);
+    let mut hits = 0;
+    let text = b"x LITERAL-number-29999";
+    let column =
+        ColumnView { cells: Cells::Text(Texts { arena: text, ends: &[text.len() as u32], codes: &[] }), presence: &[] };
+    set.eval(0, &BatchView { rows: 1, columns: &[column] }, &mut Scratch::default(), |_, _| hits += 1);
+    assert_eq!(hits, 1);
+}
+
+#[test]
 fn many_regexes() {
-    let regexes: String = (0..20_000).map(|i| format!("    - 'x{i}'\n")).collect();
+    let regexes = many(20_000, |i| format!("    - 'x{i}'\n"));
     assert_eq!(code(rule(&format!("s:\n  A|re:\n{regexes}condition: s")).as_bytes()), "rule-too-complex");
 }
 
 #[test]
+fn large_regexes() {
+    let regexes = many(499, |i| format!("    - '\\w{{{}}}{i}'\n", i % 40 + 1));
+    assert_eq!(code(rule(&format!("s:\n  A|re:\n{regexes}condition: s")).as_bytes()), "rules-too-large");
+}
+
+#[test]
 fn many_problems() {
-    let keys: String = (0..30_000).map(|i| format!("  A{i}|wat: 1\n")).collect();
+    let keys = many(30_000, |i| format!("  A{i}|wat: 1\n"));
     let text = rule(&format!("s:\n{keys}condition: s"));
     assert!(text.len() < MAX_FILE_BYTES);
     let set = compile_one(&text);

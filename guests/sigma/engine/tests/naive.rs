@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Event, Random, matches};
+use common::{Event, Random, matches, with_batch};
 use picket_sigma::{File, Options, Scratch, compile};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ enum Check {
     Null,
     Exists(bool),
     Regex(&'static str),
-    Cidr(&'static str, fn(&str) -> bool),
+    Cidr(&'static str, Inside),
     Same(&'static str),
 }
 
@@ -72,12 +72,13 @@ const TEXTS: &[&str] = &[
     "*",
 ];
 const REGEXES: &[&str] = &["ab+c", "^/bin", "(?i)NC$", "nc|abc", "-[eE]\\s", ".{8,}", "x?", "(a|b)c"];
-const CIDRS: &[(&str, fn(&str) -> bool)] =
+type Inside = fn(&str) -> bool;
+const CIDRS: &[(&str, Inside)] =
     &[("10.0.0.0/8", |t| t == "10.1.2.3"), ("fe80::/10", |t| t == "fe80::1"), ("11.0.0.0/8", |_| false)];
 
 fn random_rule(r: &mut Random) -> Rule {
-    let selections = (0..1 + r.below(3))
-        .map(|_| (0..1 + r.below(2)).map(|_| (0..1 + r.below(2)).map(|i| random_item(r, i)).collect()).collect())
+    let selections = (0..=r.below(3))
+        .map(|_| (0..=r.below(2)).map(|_| (0..=r.below(2)).map(|i| random_item(r, i)).collect()).collect())
         .collect::<Vec<_>>();
     let condition = random_term(r, selections.len(), 3);
     Rule { selections, condition }
@@ -262,7 +263,7 @@ fn check_holds(check: &Check, event: &Event, field: &str) -> bool {
             }
             wildcard(&pattern, &fold(t).chars().collect::<Vec<_>>())
         }),
-        Check::Number(n) => texts.iter().any(|t| t.parse::<f64>().is_ok_and(|t| t == *n as f64)),
+        Check::Number(n) => texts.iter().any(|t| t.parse::<f64>().is_ok_and(|t| t.total_cmp(&(*n as f64)).is_eq())),
         Check::Compare(op, n) => texts.iter().any(|t| {
             t.parse::<f64>().is_ok_and(|t| {
                 let n = *n as f64;
@@ -352,6 +353,17 @@ fn the_index_finds_what_the_definition_finds() {
                 }
             }
         }
+        // The explanation takes another way to the same answer.
+        with_batch(&set, 0, &events, true, |batch| {
+            for (row, expected) in expected.iter().enumerate() {
+                for rule in 0..rules.len() as u32 {
+                    let nodes = set.explain(rule, batch, row);
+                    assert_eq!(nodes[0].holds, expected.contains(&rule), "round {round}: {}", texts[rule as usize]);
+                    assert!((1..).zip(&nodes[1..]).all(|(i, n)| n.parent < i), "parents come first");
+                    assert!(expected.contains(&rule) || set.evidence(rule, batch, row).is_empty());
+                }
+            }
+        });
     }
     assert!(hit * 20 > checked && hit * 2 < checked, "{hit} of {checked} make a poor test");
 }

@@ -131,6 +131,19 @@ fn bytes(value: &Value) -> Vec<u8> {
     }
 }
 
+/// Calls `with` with the columns of `events`.
+pub fn with_batch<R>(
+    set: &RuleSet,
+    stream: usize,
+    events: &[Event],
+    dictionary: bool,
+    with: impl FnOnce(&BatchView<'_>) -> R,
+) -> R {
+    let columns: Vec<Column> = set.streams[stream].fields.iter().map(|f| Column::new(f, events, dictionary)).collect();
+    let views: Vec<ColumnView<'_>> = columns.iter().map(Column::view).collect();
+    with(&BatchView { rows: events.len(), columns: &views })
+}
+
 /// Ids of the rules that match, per event, in the order that the engine reports them.
 pub fn matches(
     set: &RuleSet,
@@ -139,17 +152,16 @@ pub fn matches(
     dictionary: bool,
     scratch: &mut Scratch,
 ) -> Vec<Vec<u32>> {
-    let columns: Vec<Column> = set.streams[stream].fields.iter().map(|f| Column::new(f, events, dictionary)).collect();
-    let views: Vec<ColumnView<'_>> = columns.iter().map(Column::view).collect();
     let mut hits = vec![Vec::new(); events.len()];
-    let batch = BatchView { rows: events.len(), columns: &views };
-    set.eval(stream, &batch, scratch, |row, rule| hits[row as usize].push(rule));
+    with_batch(set, stream, events, dictionary, |batch| {
+        set.eval(stream, batch, scratch, |row, rule| hits[row as usize].push(rule));
+    });
     hits
 }
 
 /// A rule around the YAML of a detection.
 pub fn rule(detection: &str) -> String {
-    let indented: String = detection.lines().map(|l| format!("  {l}\n")).collect();
+    let indented = detection.lines().map(|l| format!("  {l}\n")).collect::<Vec<_>>().concat();
     format!("title: t\nid: 00000000-0000-0000-0000-000000000000\nlogsource: {{product: test}}\ndetection:\n{indented}")
 }
 

@@ -1,0 +1,85 @@
+//! The kernel side under other kernels: the live test of the host, in a virtual machine.
+
+use std::{env, ffi::OsString, path::PathBuf, process::Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{Misuse, build::NATIVE, project::Project, setup, stages::Outcome, vm::vm};
+
+/// What `test` boots, as kernel and boot arguments: Debian 12's kernel as it is, and with the preemption that lets a
+/// program be interrupted between its two probes.
+pub const BOOTS: &[(&str, &str)] = &[("6.1", ""), ("6.1", "preempt=full")];
+
+/// The test of `host/tests/` that needs nothing but itself and a kernel.
+const LIVE_TEST: &str = "ebpf_live";
+
+/// `cargo xtask vm KERNEL [--append ARGS]`
+pub fn command(arguments: &[OsString]) -> Result<()> {
+    let words: Option<Vec<&str>> = arguments.iter().map(|argument| argument.to_str()).collect();
+    let (kernel, append) = match words.as_deref() {
+        Some([kernel]) => (*kernel, ""),
+        Some([kernel, "--append", append]) => (*kernel, *append),
+        _ => bail!(Misuse("vm takes a kernel series such as 6.1".to_owned())),
+    };
+    match boot(&Project::load()?, kernel, append)? {
+        Outcome::Done => Ok(()),
+        Outcome::Skipped(reason) => bail!(crate::Cannot(reason)),
+    }
+}
+
+/// Runs the live test on the kprobe rung, which the machine that builds often lacks, and prints what it said.
+pub fn boot(project: &Project, kernel: &str, append: &str) -> Result<Outcome> {
+    for (program, package) in [("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static")] {
+        if setup::find_program(program).is_none() {
+            return Ok(Outcome::Skipped(format!("{program} is missing (Debian package {package})")));
+        }
+    }
+    // The kernels are kept below the folder in which this tool works.
+    env::set_current_dir(&project.root).with_context(|| format!("cannot enter {}", project.root.display()))?;
+    let test = live_test(project)?;
+    let log = vm(kernel, append, &[(test, "/root/ebpf_live")], "/root/ebpf_live --rung kprobe")?;
+    println!("{}", log.trim_end());
+    Ok(Outcome::Done)
+}
+
+/// Builds the live test with the features of every other build, and says where it is.
+fn live_test(project: &Project) -> Result<PathBuf> {
+    let mut cargo = project.cargo();
+    cargo.args(["test", "--release", "--no-run", "--message-format", "json-render-diagnostics", "--test", LIVE_TEST]);
+    let output = cargo.args(NATIVE).stderr(Stdio::inherit()).output().context("cargo does not start")?;
+    if !output.status.success() {
+        bail!("building the test {LIVE_TEST} failed ({})", output.status);
+    }
+    executable(&String::from_utf8_lossy(&output.stdout)).with_context(|| format!("cargo made no test {LIVE_TEST}"))
+}
+
+/// The path of the live test in cargo's messages, one JSON object a line.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut own = messages.filter(|message| message["target"]["name"] == LIVE_TEST);
+    own.find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_test_is_found_among_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"picket"},"executable":"/t/release/picket"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"ebpf_live"},"executable":"/t/release/deps/ebpf_live-1"}"#,
+            "\nnot json\n",
+        );
+        assert_eq!(executable(messages), Some("/t/release/deps/ebpf_live-1".into()));
+        assert_eq!(executable("{}"), None);
+    }
+
+    #[test]
+    fn a_kernel_must_be_named() {
+        assert!(command(&[]).expect_err("no kernel").is::<Misuse>());
+        assert!(command(&["6.1".into(), "--apend".into(), "x".into()]).expect_err("a typo").is::<Misuse>());
+    }
+}

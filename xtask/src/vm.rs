@@ -1,0 +1,269 @@
+//! Boots a Debian kernel in a virtual machine and runs a script in it.
+//!
+//! The machine is QEMU without hardware help (TCG): it works everywhere, boots in seconds, and no host
+//! kernel feature matters. Nothing is installed into it: the whole system is an initramfs of busybox,
+//! the files asked for and the libraries they need, made here and thrown away.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How long a machine may run.
+const LIMIT: Duration = Duration::from_mins(7);
+/// Where kernels are kept between runs.
+const CACHE: &str = "target/vm";
+/// What the script prints last; its exit code follows.
+const DONE: &str = "GUEST-DONE ";
+
+const INIT: &str = "#!/bin/sh
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs security /sys/kernel/security
+mount -t tmpfs tmp /tmp
+ip link set lo up
+hostname guest
+cd /root
+sh /script 2>&1
+echo \"GUEST-DONE $?\"
+poweroff -f
+";
+
+/// Runs `script` under the newest Debian cloud kernel of series `kernel` (`"6.1"`), booted with
+/// `append` on its command line. `files` are (path here, path there, e.g. `/root/test`); dynamic
+/// libraries of programs among them are brought along. Returns the console log.
+///
+/// # Errors
+/// When a tool cannot be had (the message says what to type), when the machine does not finish in
+/// seven minutes, and when the script does not end with 0; then the end of the log is in the error.
+pub fn vm(kernel: &str, append: &str, files: &[(PathBuf, &str)], script: &str) -> Result<String> {
+    let image = kernel_image(kernel)?;
+    let work = PathBuf::from(CACHE).join(format!("run-{}", std::process::id()));
+    fs::create_dir_all(&work)?;
+    let result = boot(&image, append, &initramfs(files, script)?, &work);
+    let _ = fs::remove_dir_all(&work);
+    let log = result?;
+    match log.lines().rev().find_map(|line| line.trim().strip_prefix(DONE)) {
+        Some("0") => Ok(log),
+        Some(code) => bail!("the script in the virtual machine ended with {code}:\n{}", tail(&log)),
+        None => bail!("the virtual machine did not finish:\n{}", tail(&log)),
+    }
+}
+
+fn boot(image: &Path, append: &str, initramfs: &[u8], work: &Path) -> Result<String> {
+    let qemu = tool("qemu-system-x86_64", "qemu-system-x86")?;
+    let (initrd, console) = (work.join("initramfs"), work.join("console"));
+    fs::write(&initrd, initramfs)?;
+    let log = File::create(&console)?;
+    let mut machine = Command::new(qemu)
+        .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2"])
+        .args(["-nographic", "-no-reboot", "-net", "none", "-kernel"])
+        .arg(image)
+        .arg("-initrd")
+        .arg(&initrd)
+        .args(["-append", &format!("console=ttyS0 quiet panic=-1 mitigations=off {append}")])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start qemu-system-x86_64")?;
+    let start = Instant::now();
+    while machine.try_wait()?.is_none() {
+        if start.elapsed() > LIMIT {
+            machine.kill()?;
+            machine.wait()?;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(String::from_utf8_lossy(&fs::read(&console)?).into_owned())
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// The kernel image of a series, downloaded as a Debian package the first time.
+fn kernel_image(series: &str) -> Result<PathBuf> {
+    let tree = PathBuf::from(CACHE).join(series);
+    if let Some(image) = image_in(&tree) {
+        return Ok(image);
+    }
+    let pattern = format!("^linux-image-{}[.+-][^ ]*cloud-amd64$", series.replace('.', "\\."));
+    let found = output(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
+    let package = found
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .max_by_key(|name| {
+            name.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0)).collect::<Vec<u64>>()
+        })
+        .with_context(|| format!("no Debian package of a {series} cloud kernel is known: apt-get update"))?
+        .to_owned();
+    let aside = PathBuf::from(CACHE).join(format!("{series}.new"));
+    let _ = fs::remove_dir_all(&aside);
+    fs::create_dir_all(&aside)?;
+    output(Command::new("apt-get").args(["download", "-q", &package]).current_dir(&aside))
+        .with_context(|| format!("cannot download {package}"))?;
+    let archive = fs::read_dir(&aside)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.extension().is_some_and(|e| e == "deb"))
+        .with_context(|| format!("apt-get download {package} left no package"))?;
+    output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&aside))?;
+    fs::remove_file(&archive)?;
+    let _ = fs::remove_dir_all(&tree);
+    fs::rename(&aside, &tree)?;
+    image_in(&tree).with_context(|| format!("{package} holds no kernel image"))
+}
+
+fn image_in(tree: &Path) -> Option<PathBuf> {
+    let boot = fs::read_dir(tree.join("boot")).ok()?;
+    boot.filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
+}
+
+/// Finds a program, installing its Debian package when that is possible.
+fn tool(program: &str, package: &str) -> Result<PathBuf> {
+    let find = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain(["/usr/bin".into(), "/bin".into()])
+            .map(|dir| dir.join(program))
+            .find(|p| p.is_file())
+    };
+    if let Some(path) = find() {
+        return Ok(path);
+    }
+    let _ = Command::new("apt-get").args(["install", "-y", "-q", "--no-install-recommends", package]).status();
+    find().with_context(|| format!("{program} is missing: apt-get install -y {package}"))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    ensure!(
+        output.status.success(),
+        "{} failed: {}",
+        command.get_program().display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The whole system as a cpio archive.
+fn initramfs(files: &[(PathBuf, &str)], script: &str) -> Result<Vec<u8>> {
+    let busybox = tool("busybox", "busybox-static")?;
+    let mut archive = Cpio::default();
+    for dir in ["proc", "sys", "dev", "tmp", "root", "etc", "mnt"] {
+        archive.directory(dir);
+    }
+    archive.file("bin/busybox", 0o755, &fs::read(busybox)?);
+    archive.symlink("bin/sh", "busybox");
+    archive.file("init", 0o755, INIT.as_bytes());
+    archive.file("script", 0o755, script.as_bytes());
+    let mut libraries = BTreeSet::new();
+    for (here, there) in files {
+        let bytes = fs::read(here).with_context(|| format!("cannot read {}", here.display()))?;
+        let mode = fs::metadata(here)?.permissions().mode() & 0o777;
+        archive.file(there.trim_start_matches('/'), mode, &bytes);
+        if bytes.starts_with(b"\x7fELF") {
+            libraries.extend(libraries_of(here));
+        }
+    }
+    for library in libraries {
+        archive.file(library.trim_start_matches('/'), 0o755, &fs::read(&library)?);
+    }
+    Ok(archive.finish())
+}
+
+/// The shared libraries of a program and its loader, as absolute paths; none of a static one.
+fn libraries_of(program: &Path) -> Vec<String> {
+    let Ok(listed) = output(Command::new("ldd").arg(program)) else { return Vec::new() };
+    listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && Path::new(word).is_file())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Writes the `newc` archive format that the kernel unpacks.
+#[derive(Default)]
+struct Cpio {
+    bytes: Vec<u8>,
+    entries: u32,
+    directories: BTreeSet<String>,
+}
+
+impl Cpio {
+    const DIRECTORY: u32 = 0o040_755;
+
+    fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+        self.parents(path);
+        self.entry(path, 0o100_000 | mode, content);
+    }
+    fn symlink(&mut self, path: &str, target: &str) {
+        self.parents(path);
+        self.entry(path, 0o120_777, target.as_bytes());
+    }
+    fn directory(&mut self, path: &str) {
+        if self.directories.insert(path.to_owned()) {
+            self.parents(path);
+            self.entry(path, Self::DIRECTORY, &[]);
+        }
+    }
+    fn parents(&mut self, path: &str) {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.directory(parent);
+        }
+    }
+    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
+        self.entries += 1;
+        let header = [self.entries, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, path.len() as u32 + 1, 0];
+        self.bytes.extend_from_slice(b"070701");
+        for field in header {
+            // writing to memory cannot fail
+            let _ = write!(self.bytes, "{field:08x}");
+        }
+        self.bytes.extend_from_slice(path.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend_from_slice(content);
+        self.pad();
+    }
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+    fn finish(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, &[]);
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_has_parents_before_children_and_is_padded() {
+        let mut archive = Cpio::default();
+        archive.file("a/b/c", 0o755, b"hello");
+        archive.file("a/b/d", 0o644, b"");
+        let bytes = archive.finish();
+        assert_eq!(bytes.len() % 4, 0);
+        let at = |name: &str| bytes.windows(name.len() + 1).position(|w| w == [name.as_bytes(), b"\0"].concat());
+        let (a, b, c) = (at("a"), at("a/b"), at("a/b/c"));
+        assert!(a < b && b < c && at("TRAILER!!!").is_some(), "{a:?} {b:?} {c:?}");
+        let content = at("a/b/c").map(|at| (at + 6).next_multiple_of(4)).unwrap_or_default();
+        assert_eq!(&bytes[content..content + 5], b"hello");
+    }
+}
