@@ -180,6 +180,7 @@ impl Worker {
                 Job::Slab(flight) => {
                     let handled = self.handle(&flight);
                     self.settle(&flight, handled.set_aside.len(), handled.trapped.as_deref());
+                    self.doubt(handled.refused, handled.failures, &handled.messages);
                     self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
                     // The sequencer only ends after every lane has.
                     let _ =
@@ -216,9 +217,19 @@ impl Worker {
         while let Some(job) = self.queue.pop() {
             let Job::Slab(flight) = job else { continue };
             let done = self.instance.enrich(&flight.slab);
-            self.settle(&flight, 0, done.trapped.as_deref());
+            self.settle(&flight, done.set_aside.len(), done.trapped.as_deref());
+            self.doubt(done.refused, 0, &done.messages);
             self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
             flight.enriched(&self.name, done.columns, &self.exits.outcomes);
+        }
+    }
+
+    /// What the guest said that cannot be, and what it says it failed at.
+    fn doubt(&self, refused: u32, failures: u32, messages: &[(Option<u32>, String)]) {
+        self.account.refused.add(u64::from(refused));
+        self.account.failures.add(u64::from(failures));
+        for (row, what) in messages {
+            tracing::warn!(guest = %self.name, row, %what, "guest is in doubt");
         }
     }
 
@@ -227,7 +238,8 @@ impl Worker {
         self.account.set_aside.add(set_aside as u64);
         self.account.handled.add((flight.slab.len() - set_aside) as u64);
         if let Some(why) = trapped {
-            self.account.traps.add(1);
+            // A row that is set aside is a trap of its own, after the one of the whole call.
+            self.account.traps.add(1 + set_aside as u64);
             tracing::warn!(guest = %self.name, %why, set_aside, "guest trapped");
         }
     }

@@ -51,9 +51,11 @@ pub struct GuestAccount {
     /// Rows dropped because the guest's queue was full: raise `dispatch.queue`, or give the guest replicas.
     pub shed: Count,
     pub traps: Count,
+    /// Detections and columns that cannot be: unknown analytics, rows it never saw, counts that do not add up.
+    pub refused: Count,
+    /// Rows that the guest itself says it could not handle.
+    pub failures: Count,
     pub calls: Count,
-    /// CPU time in calls, nanoseconds.
-    pub cpu_ns: Count,
 }
 
 impl GuestAccount {

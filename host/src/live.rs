@@ -371,6 +371,10 @@ impl control::Daemon for Front {
                 text.sample("picket_guest_rows_total", &[("guest", &name), ("outcome", what)], count.get() as f64);
             }
         }
+        text.counter("picket_guest_refused_total", "answers of a guest that cannot be: see the log");
+        for (name, a) in self.shared.ledger.guests() {
+            text.sample("picket_guest_refused_total", &[("guest", &name)], a.refused.get() as f64);
+        }
         text.counter("picket_guest_traps_total", "calls of a guest that trapped");
         for (name, a) in self.shared.ledger.guests() {
             text.sample("picket_guest_traps_total", &[("guest", &name)], a.traps.get() as f64);

@@ -447,7 +447,7 @@ fn a_new_guest_that_traps_is_answered_for_by_the_old_one() {
 fn receiver(run: &Run, port: u16, secret: &Path) -> Option<std::process::Child> {
     let python = picket_tests::target().join("receivers-venv/bin/python");
     if !python.is_file() {
-        eprintln!("skipped: {} is not there: cargo xtask setup makes it", python.display());
+        eprintln!("skipped: {} is not there: the test deliver_webhook makes it", python.display());
         return None;
     }
     let child = Command::new(python)
