@@ -111,6 +111,9 @@ pub type Print = Box<dyn FnMut(&alert::Alert, &Ready) + Send>;
 /// How often counters are read and compared.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
+/// How often the hooks are tried: what loads and attaches may still have stopped seeing.
+const PROBE_EVERY: Duration = Duration::from_mins(1);
+
 /// How long a poll waits for the ring: the kernel side wakes nobody for single records.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -207,6 +210,7 @@ struct Work {
 impl Work {
     fn run(mut self) -> Result<(), DaemonError> {
         let mut reported = Instant::now();
+        let mut probed = Instant::now();
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
             self.read()?;
@@ -217,6 +221,10 @@ impl Work {
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
                 self.report()?;
+            }
+            if probed.elapsed() >= PROBE_EVERY {
+                probed = Instant::now();
+                self.probe()?;
             }
             match self.published.try_recv() {
                 Ok(publish) => self.publish(publish)?,
@@ -254,6 +262,16 @@ impl Work {
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
         // The publisher may have stopped waiting.
         let _ = publish.live.send(kinds);
+        Ok(())
+    }
+
+    /// Does each operation that is watched for, and looks whether its hook still sees it.
+    fn probe(&mut self) -> Result<(), SensorError> {
+        let kinds = self.sensor.probe()?;
+        for kind in kinds.iter().filter(|k| k.rung.is_none()) {
+            tracing::error!(kind = kind.kind.name(), why = kind.degraded.as_deref(), "kind is not collected any more");
+        }
+        self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds = kinds;
         Ok(())
     }
 

@@ -486,8 +486,9 @@ pub fn filters(name: &str, pid: u32, records: &[Record<'_>], before: &Counters, 
     let n = |kind| of(kind).count();
     r.that(
         &format!("{name}: lifecycle stays"),
-        n(Kind::SchedProcessFork) > 0 && n(Kind::SchedProcessExit) == 1,
-        String::new,
+        // Two threads that end at once may both see that no thread is left: the process table takes the first record.
+        n(Kind::SchedProcessFork) > 0 && n(Kind::SchedProcessExit) >= 1,
+        || format!("{} forks, {} exits", n(Kind::SchedProcessFork), n(Kind::SchedProcessExit)),
     );
     r.that(
         &format!("{name}: neither bind nor unlink"),
