@@ -383,9 +383,9 @@ fn reload_under_load_loses_no_event_and_never_shows_half_a_set() {
     let mut versions: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
     for (title, seen) in &found {
         if let Some((_, version)) = title.strip_prefix("Set ").and_then(|t| t.split_once(' ')) {
-            seen.iter().for_each(|n| {
+            for n in seen {
                 versions.entry(*n).or_default().insert(version);
-            });
+            }
         }
     }
     assert!(versions.values().all(|v| v.len() == 1), "a partial set was live");
