@@ -35,7 +35,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0, BPF_RB_RING_SIZE = 1 };
 
@@ -167,6 +167,7 @@ struct signal_struct {
 	struct {
 		int counter;
 	} live;
+	int nr_threads;
 	int group_exit_code;
 	unsigned int flags;
 	struct tty_struct *tty;

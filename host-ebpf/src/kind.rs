@@ -36,6 +36,15 @@ macro_rules! kinds {
             pub fn blind_spot(self) -> &'static str {
                 match self { $(Kind::$variant => $module::BLIND_SPOT,)* }
             }
+            /// Where the tracepoint rung sees this kind.
+            pub fn tracepoint(self) -> Tracepoint {
+                match self { $(Kind::$variant => $module::TRACEPOINT,)* }
+            }
+            /// Whether the sensor can do an operation of this kind, harmlessly and at any time, to see if
+            /// its hook fires.
+            pub fn has_canary(self) -> bool {
+                match self { $(Kind::$variant => $module::CANARY,)* }
+            }
             /// Name of the body's C structure.
             pub fn body_name(self) -> &'static str {
                 match self { $(Kind::$variant => <$module::$body as Layout>::NAME,)* }
@@ -59,6 +68,17 @@ pub enum Class {
     Iterator,
 }
 
+/// Where the tracepoint rung sees a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tracepoint {
+    /// At a tracepoint of its own.
+    Own,
+    /// At the end of a system call: in the program that all system calls share.
+    SystemCall,
+    /// Nowhere: only kprobes see it.
+    Nowhere,
+}
+
 kinds! {
     1 SchedProcessExec sched_process_exec::Exec Lifecycle,
     2 SchedProcessFork sched_process_fork::Fork Lifecycle,
@@ -74,11 +94,6 @@ impl Kind {
     /// The id in [`crate::Header::kind`].
     pub fn id(self) -> u16 {
         self as u16
-    }
-    /// Whether the sensor can do an operation of this kind to see if its hook fires. An exec cannot be
-    /// done without starting a program that nobody asked for.
-    pub fn has_canary(self) -> bool {
-        self != Kind::SchedProcessExec
     }
     /// The kind of this name.
     pub fn from_name(name: &str) -> Option<Kind> {

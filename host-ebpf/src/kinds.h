@@ -21,9 +21,6 @@ enum slot {
 	SLOT_OPEN_IO_URING,
 	SLOT_UNLINK_IO_URING_SUBMIT,
 	SLOT_UNLINK_IO_URING,
-	SLOT_OPEN_KPROBE,
-	SLOT_CONNECT_KPROBE,
-	SLOT_BIND_KPROBE,
-	SLOT_UNLINK_KPROBE,
+	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

@@ -19,7 +19,7 @@ pub mod kind;
 mod record;
 
 pub use control::{Config, Dropped, Filtered, Interest, KindCounters, Rung};
-pub use kind::{Class, Kind};
+pub use kind::{Class, Kind, Tracepoint};
 pub use record::{Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, VERSION};
 
 /// Bytes aligned as an ELF reader expects them.

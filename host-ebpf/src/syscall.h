@@ -7,7 +7,7 @@ struct call {
 	u32 nr;
 	bool compat;
 	s64 ret;
-	u64 arg[3];
+	u64 arg[6];
 };
 
 #if defined(__TARGET_ARCH_x86)
@@ -19,10 +19,16 @@ static __always_inline void call_arguments(struct pt_regs *r, struct call *c)
 		c->arg[0] = (u32)BPF_CORE_READ(r, bx);
 		c->arg[1] = (u32)BPF_CORE_READ(r, cx);
 		c->arg[2] = (u32)BPF_CORE_READ(r, dx);
+		c->arg[3] = (u32)BPF_CORE_READ(r, si);
+		c->arg[4] = (u32)BPF_CORE_READ(r, di);
+		c->arg[5] = (u32)BPF_CORE_READ(r, bp);
 	} else {
 		c->arg[0] = BPF_CORE_READ(r, di);
 		c->arg[1] = BPF_CORE_READ(r, si);
 		c->arg[2] = BPF_CORE_READ(r, dx);
+		c->arg[3] = BPF_CORE_READ(r, r10);
+		c->arg[4] = BPF_CORE_READ(r, r8);
+		c->arg[5] = BPF_CORE_READ(r, r9);
 	}
 }
 enum {
@@ -40,6 +46,9 @@ static __always_inline void call_arguments(struct pt_regs *r, struct call *c)
 	c->arg[0] = BPF_CORE_READ(r, orig_x0);
 	c->arg[1] = BPF_CORE_READ(r, regs[1]);
 	c->arg[2] = BPF_CORE_READ(r, regs[2]);
+	c->arg[3] = BPF_CORE_READ(r, regs[3]);
+	c->arg[4] = BPF_CORE_READ(r, regs[4]);
+	c->arg[5] = BPF_CORE_READ(r, regs[5]);
 }
 /* Calls that the architecture does not have get numbers that it never uses. */
 enum {

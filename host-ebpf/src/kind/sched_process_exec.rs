@@ -4,6 +4,10 @@ use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "";
+/// See [`super::Kind::tracepoint`].
+pub(super) const TRACEPOINT: super::Tracepoint = super::Tracepoint::Own;
+/// See [`super::Kind::has_canary`].
+pub(super) const CANARY: bool = false;
 
 layout! {
     /// Body of `sched_process_exec`. The header's `comm` is already the new one.

@@ -13,13 +13,36 @@ struct exit_record {
 	struct exit_body b;
 };
 
+/* Processes whose end was reported. Threads that end together count `live` down before any of them comes
+ * here, so each of them sees 0; the first one speaks for the process. */
+struct ended {
+	u64 leader_start;
+	u32 tgid, zero;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct ended);
+	__type(value, u8);
+} ENDED SEC(".maps");
+
+static __always_inline bool ended_before(struct task_struct *t)
+{
+	struct ended key = { .leader_start = BPF_CORE_READ(t, group_leader, start_boottime), .tgid = BPF_CORE_READ(t, tgid) };
+	u8 yes = 1;
+	/* alone, nobody can come after us, but somebody who is gone may have spoken */
+	if (BPF_CORE_READ(t, signal, nr_threads) == 1)
+		return bpf_map_lookup_elem(&ENDED, &key);
+	return bpf_map_update_elem(&ENDED, &key, &yes, BPF_NOEXIST);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit__tracepoint, struct task_struct *task)
 {
 	if (admit(KIND_SCHED_PROCESS_EXIT, RUNG_TRACEPOINT, false) == REFUSED)
 		return 0;
 	struct task_struct *t = (void *)scalar(task);
-	if (BPF_CORE_READ(t, signal, live.counter)) {
+	if (BPF_CORE_READ(t, signal, live.counter) || ended_before(t)) {
 		filter(KIND_SCHED_PROCESS_EXIT, FILTERED_THREAD);
 		return 0;
 	}

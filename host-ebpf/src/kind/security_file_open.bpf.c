@@ -208,7 +208,7 @@ int security_file_open__kprobe_return(struct pt_regs *ctx)
 	u32 requested;
 	running_call(&c);
 	open_arguments(&c, &path, &requested);
-	open_record(SLOT_OPEN_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, (struct file *)*stashed, 0, -1, path);
+	open_record(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, (struct file *)*stashed, 0, -1, path);
 done:
 	bpf_map_delete_elem(&OPENING, &id);
 	return 0;

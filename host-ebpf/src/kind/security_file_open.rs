@@ -4,6 +4,10 @@ use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "opens by exec and by the kernel itself are not seen";
+/// See [`super::Kind::tracepoint`].
+pub(super) const TRACEPOINT: super::Tracepoint = super::Tracepoint::SystemCall;
+/// See [`super::Kind::has_canary`].
+pub(super) const CANARY: bool = true;
 
 layout! {
     /// Body of `security_file_open`.

@@ -220,7 +220,7 @@ int security_inode_unlink__kprobe_return__vfs_unlink(struct pt_regs *ctx)
 		drop(KIND_SECURITY_INODE_UNLINK, DROPPED_UNPAIRED);
 		goto done;
 	}
-	struct unlink_body *b = unlink_begin(SLOT_UNLINK_KPROBE, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest);
+	struct unlink_body *b = unlink_begin(SLOT_KPROBE, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest);
 	if (!b)
 		goto done;
 	b->inode = u->inode;
@@ -228,8 +228,8 @@ int security_inode_unlink__kprobe_return__vfs_unlink(struct pt_regs *ctx)
 	b->dev = u->dev;
 	b->mode = u->mode;
 	b->inode_known = 1;
-	put_path(SLOT_UNLINK_KPROBE, UNLINK_PATHNAME, u->dentry, u->mount);
-	submit(SLOT_UNLINK_KPROBE, false);
+	put_path(SLOT_KPROBE, UNLINK_PATHNAME, u->dentry, u->mount);
+	submit(SLOT_KPROBE, false);
 done:
 	bpf_map_delete_elem(&UNLINKING, &id);
 	return 0;

@@ -4,6 +4,10 @@ use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "inode, device and ctime are not known";
+/// See [`super::Kind::tracepoint`].
+pub(super) const TRACEPOINT: super::Tracepoint = super::Tracepoint::SystemCall;
+/// See [`super::Kind::has_canary`].
+pub(super) const CANARY: bool = true;
 
 layout! {
     /// Body of `security_inode_unlink`.

@@ -86,11 +86,11 @@ int security_socket_bind__kprobe(struct pt_regs *ctx)
 	struct call c;
 	running_call(&c);
 	bool by_bind = bind_arguments(&c);
-	struct bind_body *b = bind_begin(SLOT_BIND_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
+	struct bind_body *b = bind_begin(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
 	if (!b)
 		return 0;
 	b->fd = by_bind && sock_of(c.arg[0]) == sk ? (s32)c.arg[0] : -1;
-	put_bytes(SLOT_BIND_KPROBE, BIND_LOCAL, PT_REGS_PARM2_CORE(ctx), PT_REGS_PARM3_CORE(ctx), 0);
-	submit(SLOT_BIND_KPROBE, false);
+	put_bytes(SLOT_KPROBE, BIND_LOCAL, PT_REGS_PARM2_CORE(ctx), PT_REGS_PARM3_CORE(ctx), 0);
+	submit(SLOT_KPROBE, false);
 	return 0;
 }

@@ -155,11 +155,11 @@ int security_socket_connect__kprobe(struct pt_regs *ctx)
 	struct call c;
 	running_call(&c);
 	bool by_connect = connect_arguments(&c);
-	struct connect_body *b = connect_begin(SLOT_CONNECT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
+	struct connect_body *b = connect_begin(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
 	if (!b)
 		return 0;
 	b->fd = by_connect && sock_of(c.arg[0]) == sk ? (s32)c.arg[0] : -1;
-	put_bytes(SLOT_CONNECT_KPROBE, REMOTE, address, PT_REGS_PARM3_CORE(ctx), 0);
-	submit(SLOT_CONNECT_KPROBE, false);
+	put_bytes(SLOT_KPROBE, REMOTE, address, PT_REGS_PARM3_CORE(ctx), 0);
+	submit(SLOT_KPROBE, false);
 	return 0;
 }

@@ -4,6 +4,10 @@ use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "the result of a TCP connect is not known";
+/// See [`super::Kind::tracepoint`].
+pub(super) const TRACEPOINT: super::Tracepoint = super::Tracepoint::SystemCall;
+/// See [`super::Kind::has_canary`].
+pub(super) const CANARY: bool = true;
 
 layout! {
     /// Body of `security_socket_connect`.

@@ -35,7 +35,7 @@ pub enum DecodeError {
 const SYSTEM_FIELDS: usize = 20;
 
 /// No kind has more fields than this.
-const MOST_FIELDS: usize = 32;
+const MOST_FIELDS: usize = 64;
 
 /// Distinct processes a replay keeps; on reaching it the cache starts anew (ids do not change, they are content hashes).
 const PROCESSES: usize = 8192;

@@ -27,7 +27,7 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::Program,
 };
-use picket_ebpf::{Class, Flags, Header, Hook, Kind, OBJECT};
+use picket_ebpf::{Class, Flags, Header, Hook, Kind, OBJECT, Tracepoint};
 
 use self::{
     counters::{CANARY, RUN, WORDS},
@@ -295,11 +295,13 @@ impl Ebpf {
 
     /// Puts a kind on the best rung that works.
     fn climb(&mut self, kind: Kind, flags: u32) -> Result<KindStatus, SensorError> {
-        let rungs = match (kind.class(), self.only) {
-            (Class::Bulk, Some(rung)) => vec![rung],
-            (Class::Bulk, None) => vec![Rung::Kprobe, Rung::Tracepoint],
-            _ => vec![Rung::Tracepoint],
-        };
+        let mut rungs: Vec<Rung> =
+            [Rung::Kprobe, Rung::Tracepoint].into_iter().filter(|&r| self.has(kind, r)).collect();
+        if let Some(only) = self.only
+            && rungs.contains(&only)
+        {
+            rungs = vec![only];
+        }
         let mut reasons = Vec::new();
         for rung in rungs {
             match self.try_rung(kind, rung, flags)? {
@@ -315,6 +317,13 @@ impl Ebpf {
         Ok(KindStatus { kind, rung: None, hook: "", degraded: Some(reasons.join("; ")) })
     }
 
+    /// Whether the object has programs of a kind on a rung. Many kinds are seen truthfully at a tracepoint
+    /// and have no kprobes.
+    fn has(&self, kind: Kind, rung: Rung) -> bool {
+        let own = |e: &Entry| e.spec.kind == Some(kind) && e.spec.rung == Some(rung) && e.spec.essential;
+        self.programs.values().any(own) || (rung == Rung::Tracepoint && kind.tracepoint() == Tracepoint::SystemCall)
+    }
+
     /// Attaches a kind's programs on one rung and probes them. `Ok(Ok(..))` is the hook and what is not
     /// seen, `Ok(Err(..))` why the rung does not work.
     fn try_rung(
@@ -324,13 +333,11 @@ impl Ebpf {
         flags: u32,
     ) -> Result<Result<(&'static str, Vec<String>), String>, SensorError> {
         let own = |entry: &Entry| entry.spec.kind == Some(kind) && entry.spec.rung == Some(rung);
-        let has_main = self.programs.values().any(|entry| own(entry) && entry.spec.essential);
+        let shared = rung == Rung::Tracepoint && kind.tracepoint() == Tracepoint::SystemCall;
         let mut names: Vec<String> = self
             .programs
             .iter()
-            .filter(|(_, entry)| {
-                own(entry) || (!has_main && entry.spec.kind.is_none() && entry.spec.rung == Some(rung))
-            })
+            .filter(|(_, entry)| own(entry) || (shared && entry.spec.kind.is_none() && entry.spec.rung == Some(rung)))
             .map(|(name, _)| name.clone())
             .collect();
         if !names.iter().any(|name| self.programs[name].spec.essential) {
@@ -355,8 +362,8 @@ impl Ebpf {
         }
         let hook = match rung {
             Rung::Kprobe => Hook::Kprobe.name(),
-            Rung::Tracepoint if has_main => Hook::Tracepoint.name(),
-            Rung::Tracepoint => Hook::SysExit.name(),
+            Rung::Tracepoint if shared => Hook::SysExit.name(),
+            Rung::Tracepoint => Hook::Tracepoint.name(),
         };
         if rung == Rung::Tracepoint && !kind.blind_spot().is_empty() {
             lacks.insert(0, kind.blind_spot().to_owned());
@@ -380,17 +387,13 @@ impl Ebpf {
     fn detach_unused(&mut self) {
         let status = &self.status;
         let on = |kind: Kind, rung| status.get(&kind).is_some_and(|s| s.rung == Some(rung));
-        let has_own: Vec<(Kind, Rung)> = self
-            .programs
-            .values()
-            .filter(|entry| entry.spec.essential)
-            .filter_map(|entry| Some((entry.spec.kind?, entry.spec.rung?)))
-            .collect();
         for entry in self.programs.values_mut() {
             let needed = match (entry.spec.kind, entry.spec.rung) {
                 (_, None) => false,
                 (Some(kind), Some(rung)) => on(kind, rung),
-                (None, Some(rung)) => status.keys().any(|&kind| on(kind, rung) && !has_own.contains(&(kind, rung))),
+                (None, Some(rung)) => {
+                    status.keys().any(|&kind| on(kind, rung) && kind.tracepoint() == Tracepoint::SystemCall)
+                }
             };
             if !needed {
                 entry.attached = None;

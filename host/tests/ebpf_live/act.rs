@@ -27,6 +27,7 @@ pub fn all(dir: &Path) -> io::Result<()> {
     files(dir)?;
     sockets()?;
     programs(dir)?;
+    super::area::act(dir)?;
     if let Err(error) = uring(dir) {
         println!("uring-unavailable {error}");
     }

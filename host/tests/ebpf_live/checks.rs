@@ -60,13 +60,13 @@ impl<'a> Observed<'a> {
     pub fn of(&self, pid: u32) -> impl Iterator<Item = &Record<'a>> {
         self.records.iter().filter(move |r| r.header().pid == pid)
     }
-    fn kind(&self, kind: Kind) -> impl Iterator<Item = &Record<'a>> {
+    pub fn kind(&self, kind: Kind) -> impl Iterator<Item = &Record<'a>> {
         self.of(self.pid).filter(move |r| r.kind() == kind)
     }
-    fn path(&self, name: &str) -> Vec<u8> {
+    pub fn path(&self, name: &str) -> Vec<u8> {
         self.dir.join(name).into_os_string().into_encoded_bytes()
     }
-    fn number(&self, fact: &str) -> u64 {
+    pub fn number(&self, fact: &str) -> u64 {
         self.facts.get(fact).and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
     }
     fn opens(&self, path: &[u8]) -> Vec<(&Record<'a>, Open)> {
@@ -76,7 +76,7 @@ impl<'a> Observed<'a> {
             .collect()
     }
     /// Execs by children of the actor whose arguments contain `needle`.
-    fn exec(&self, needle: &str) -> Option<(&Record<'a>, Exec)> {
+    pub fn exec(&self, needle: &str) -> Option<(&Record<'a>, Exec)> {
         self.records
             .iter()
             .filter(|r| r.kind() == Kind::SchedProcessExec && r.header().ppid == self.pid)
@@ -85,15 +85,15 @@ impl<'a> Observed<'a> {
     }
 }
 
-fn contains(hay: &[u8], needle: &str) -> bool {
+pub fn contains(hay: &[u8], needle: &str) -> bool {
     hay.windows(needle.len()).any(|w| w == needle.as_bytes())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
-fn show(slice: Slice<'_>) -> String {
+pub fn show(slice: Slice<'_>) -> String {
     format!("{:?} {} of {} flags {:#x}", slice.status, text(slice.bytes), slice.original, slice.flags.0)
 }
 
@@ -103,6 +103,7 @@ pub fn all(o: &Observed<'_>, r: &mut Report) {
     opens(o, r);
     unlinks(o, r);
     sockets(o, r);
+    super::area::check(o, r);
     seeds(o, r);
     own(o, r);
 }
@@ -486,8 +487,7 @@ pub fn filters(name: &str, pid: u32, records: &[Record<'_>], before: &Counters, 
     let n = |kind| of(kind).count();
     r.that(
         &format!("{name}: lifecycle stays"),
-        // Two threads that end at once may both see that no thread is left: the process table takes the first record.
-        n(Kind::SchedProcessFork) > 0 && n(Kind::SchedProcessExit) >= 1,
+        n(Kind::SchedProcessFork) > 0 && n(Kind::SchedProcessExit) == 1,
         || format!("{} forks, {} exits", n(Kind::SchedProcessFork), n(Kind::SchedProcessExit)),
     );
     r.that(

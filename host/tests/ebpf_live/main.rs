@@ -4,6 +4,7 @@
 //! a virtual machine: `ebpf_live --rung kprobe`.
 
 mod act;
+mod area;
 mod checks;
 #[cfg(target_arch = "x86_64")]
 mod compat;
