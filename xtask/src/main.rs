@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod debian;
 mod guests;
 mod kernels;
 mod project;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   run [ARGS...]                set up, build, then `picket run` with our guests and rules and ARGS (needs root)
   test [-- CARGO-TEST-ARGS...] set up, build, then every check and every test
   vm KERNEL [--append ARGS]    the live test on another kernel (6.1), in QEMU; ARGS go to the kernel's command line
+  vm all                       the live test on every kernel we claim, and docs/kernels.md from what it saw
   bench [NAME] [--json]        build, then measure; --json prints one object per row
 
 exit codes: 0 ok, 1 failed, 2 wrong usage, 4 this machine cannot";

@@ -14,11 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+
+use crate::debian::{self, Tool, output};
 
 /// How long a machine may run.
 const LIMIT: Duration = Duration::from_mins(7);
-/// Where kernels are kept between runs.
+/// Where the machine is put together.
 const CACHE: &str = "target/vm";
 /// What the script prints last; its exit code follows.
 const DONE: &str = "GUEST-DONE ";
@@ -40,18 +42,17 @@ echo \"GUEST-DONE $?\"
 poweroff -f
 ";
 
-/// Runs `script` under the newest Debian cloud kernel of series `kernel` (`"6.1"`), booted with
-/// `append` on its command line. `files` are (path here, path there, e.g. `/root/test`); dynamic
+/// Runs `script` under the kernel unpacked in `kernel`, booted with `append` on its command line. `files` are (path here, path there, e.g. `/root/test`); dynamic
 /// libraries of programs among them are brought along. Returns the console log.
 ///
 /// # Errors
 /// When a tool cannot be had (the message says what to type), when the machine does not finish in
 /// seven minutes, and when the script does not end with 0; then the end of the log is in the error.
-pub fn vm(kernel: &str, append: &str, files: &[(PathBuf, &str)], script: &str) -> Result<String> {
-    let image = kernel_image(kernel)?;
-    let work = PathBuf::from(CACHE).join(format!("run-{}", std::process::id()));
+pub fn vm(root: &Path, kernel: &Path, append: &str, files: &[(PathBuf, &str)], script: &str) -> Result<String> {
+    let image = image_in(kernel).with_context(|| format!("no kernel image in {}", kernel.display()))?;
+    let work = root.join(CACHE).join(format!("run-{}", std::process::id()));
     fs::create_dir_all(&work)?;
-    let result = boot(&image, append, &initramfs(files, script)?, &work);
+    let result = boot(&debian::qemu(root)?, &image, append, &initramfs(&debian::busybox(root)?, files, script)?, &work);
     let _ = fs::remove_dir_all(&work);
     let log = result?;
     match log.lines().rev().find_map(|line| line.trim().strip_prefix(DONE)) {
@@ -61,14 +62,14 @@ pub fn vm(kernel: &str, append: &str, files: &[(PathBuf, &str)], script: &str) -
     }
 }
 
-fn boot(image: &Path, append: &str, initramfs: &[u8], work: &Path) -> Result<String> {
-    let qemu = tool("qemu-system-x86_64", "qemu-system-x86")?;
+fn boot(qemu: &Tool, image: &Path, append: &str, initramfs: &[u8], work: &Path) -> Result<String> {
     let (initrd, console) = (work.join("initramfs"), work.join("console"));
     fs::write(&initrd, initramfs)?;
     let log = File::create(&console)?;
-    let mut machine = Command::new(qemu)
+    let mut machine = qemu
+        .command()
         .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2"])
-        .args(["-nographic", "-no-reboot", "-net", "none", "-kernel"])
+        .args(["-nographic", "-vga", "none", "-no-reboot", "-net", "none", "-kernel"])
         .arg(image)
         .arg("-initrd")
         .arg(&initrd)
@@ -95,74 +96,14 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// The kernel image of a series, downloaded as a Debian package the first time.
-fn kernel_image(series: &str) -> Result<PathBuf> {
-    let tree = PathBuf::from(CACHE).join(series);
-    if let Some(image) = image_in(&tree) {
-        return Ok(image);
-    }
-    let pattern = format!("^linux-image-{}[.+-][^ ]*cloud-amd64$", series.replace('.', "\\."));
-    let found = output(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
-    let package = found
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .max_by_key(|name| {
-            name.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0)).collect::<Vec<u64>>()
-        })
-        .with_context(|| format!("no Debian package of a {series} cloud kernel is known: apt-get update"))?
-        .to_owned();
-    let aside = PathBuf::from(CACHE).join(format!("{series}.new"));
-    let _ = fs::remove_dir_all(&aside);
-    fs::create_dir_all(&aside)?;
-    output(Command::new("apt-get").args(["download", "-q", &package]).current_dir(&aside))
-        .with_context(|| format!("cannot download {package}"))?;
-    let archive = fs::read_dir(&aside)?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .with_context(|| format!("apt-get download {package} left no package"))?;
-    output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&aside))?;
-    fs::remove_file(&archive)?;
-    let _ = fs::remove_dir_all(&tree);
-    fs::rename(&aside, &tree)?;
-    image_in(&tree).with_context(|| format!("{package} holds no kernel image"))
-}
-
 fn image_in(tree: &Path) -> Option<PathBuf> {
     let boot = fs::read_dir(tree.join("boot")).ok()?;
     boot.filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
 }
 
-/// Finds a program, installing its Debian package when that is possible.
-fn tool(program: &str, package: &str) -> Result<PathBuf> {
-    let find = || {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain(["/usr/bin".into(), "/bin".into()])
-            .map(|dir| dir.join(program))
-            .find(|p| p.is_file())
-    };
-    if let Some(path) = find() {
-        return Ok(path);
-    }
-    let _ = Command::new("apt-get").args(["install", "-y", "-q", "--no-install-recommends", package]).status();
-    find().with_context(|| format!("{program} is missing: apt-get install -y {package}"))
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    ensure!(
-        output.status.success(),
-        "{} failed: {}",
-        command.get_program().display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 /// The whole system as a cpio archive.
-fn initramfs(files: &[(PathBuf, &str)], script: &str) -> Result<Vec<u8>> {
-    let busybox = tool("busybox", "busybox-static")?;
+fn initramfs(busybox: &Path, files: &[(PathBuf, &str)], script: &str) -> Result<Vec<u8>> {
     let mut archive = Cpio::default();
     for dir in ["proc", "sys", "dev", "tmp", "root", "etc", "mnt"] {
         archive.directory(dir);

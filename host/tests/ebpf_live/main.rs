@@ -53,6 +53,10 @@ fn main() -> ExitCode {
     }
     let mut failures = 0;
     failures += observe(rung);
+    if args.iter().any(|a| a == "--observe") {
+        println!("ebpf_live: observed, {failures} checks failed");
+        return ExitCode::from(u8::from(failures > 0));
+    }
     failures += filters(rung);
     failures += refusals();
     failures += flood(rung);
@@ -187,6 +191,13 @@ fn observe(rung: Option<Rung>) -> usize {
         observed.records.len(),
         observed.of(child.id()).count()
     );
+    let run = if rung == Some(Rung::Tracepoint) { "tracepoint" } else { "best" };
+    for status in ebpf.status() {
+        let own = |r: &&Record<'_>| r.header().pid == child.id() || r.header().ppid == child.id();
+        let records = observed.records.iter().filter(|r| r.kind() == status.kind).filter(own).count();
+        let (on, lacks) = (status.rung.map_or("none", Rung::name), status.degraded.as_deref().unwrap_or_default());
+        println!("table {} {run} {on} {records} {lacks}", status.kind.name());
+    }
     let mut report = checks::Report::default();
     checks::all(&observed, &mut report);
     checks::counters(&counters, &mut report);
