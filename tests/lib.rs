@@ -47,7 +47,7 @@ pub fn built() -> bool {
 }
 
 pub fn is_root() -> bool {
-    // SAFETY-free way to ask: the owner of our own /proc entry.
+    // The owner of our own /proc entry is who we are.
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc is mounted")) == 0
 }
 

@@ -33,3 +33,18 @@ static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"
 /// Its programs are named `<kind>__<rung>[_return][__<attach target>]`; the kind's own name is the
 /// target where none is given, and `shared` stands for all kinds.
 pub static OBJECT: &[u8] = &ALIGNED.0;
+
+/// Names of the object's programs, sorted: where each kind is looked at.
+pub fn programs() -> Vec<&'static str> {
+    let is_program = |text: &&str| {
+        text.split_once("__").is_some_and(|(kind, rest)| {
+            (kind == "shared" || Kind::from_name(kind).is_some())
+                && ["kprobe", "tracepoint", "iter"].iter().any(|rung| rest.starts_with(rung))
+        })
+    };
+    let mut names: Vec<&str> =
+        OBJECT.split(|&b| b == 0).filter_map(|text| std::str::from_utf8(text).ok()).filter(is_program).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

@@ -1,9 +1,10 @@
-//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay] [--json]`.
+//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|live] [--json]`.
 //!
 //! Times are CPU time of the thread (dispatch) or of the whole process (replay): these machines are shared. A figure means
 //! something beside the others of the same run: `native` is the floor of matching without a sandbox.
 
 mod events;
+mod live;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -33,8 +34,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let json = arguments.iter().any(|a| a == "--json");
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
-    if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay"].contains(n)) {
-        eprintln!("no benchmark `{unknown}`; there are: dispatch, replay");
+    if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay", "live"].contains(n)) {
+        eprintln!("no benchmark `{unknown}`; there are: dispatch, replay, live");
         std::process::exit(2);
     }
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
@@ -61,6 +62,10 @@ fn main() {
     }
     if wanted("replay") {
         replay(&rules, &print);
+    }
+    // Minutes, and other programs on the machine feel it: only when it is asked for.
+    if names.contains(&"live") {
+        live::run(&print);
     }
 }
 

@@ -86,3 +86,15 @@ fn unsafe_code_is_in_the_sensor_and_in_record_decoding() {
         assert!(uses <= reasons, "{name}: {uses} unsafe blocks, {reasons} reasons");
     }
 }
+
+#[test]
+fn the_page_of_events_is_what_the_code_says() {
+    if !picket_tests::built() {
+        return;
+    }
+    let output =
+        std::process::Command::new(picket_tests::binary()).args(["fields", "--markdown"]).output().expect("picket");
+    let page = std::fs::read_to_string(root().join("docs/events.md")).unwrap_or_default();
+    let now = String::from_utf8_lossy(&output.stdout);
+    assert!(page == now, "docs/events.md is not current: target/release/picket fields --markdown > docs/events.md");
+}

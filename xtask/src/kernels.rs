@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, fmt::Write as _, fs, path::PathB
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{Misuse, build::NATIVE, debian, project::Project, stages::Outcome, vm::vm};
+use crate::{Misuse, build::NATIVE, debian, project::Project, stages::Outcome, vm::machine};
 
 /// What is booted, as kernel and boot arguments: Debian's kernels as they are, the oldest that we claim first, and the
 /// preemption that lets a program be interrupted between its two probes.
@@ -90,7 +90,7 @@ fn run(project: &Project, kernel: &str, append: &str) -> Result<Ran> {
     };
     let files = [(live_test(project)?, "/root/ebpf_live")];
     let script = "/root/ebpf_live && /root/ebpf_live --observe --rung tracepoint";
-    Ok(Ran::Log(vm(root, &tree, append, &files, script)?))
+    Ok(Ran::Log(machine(root, &tree, append, &files, script)?.log))
 }
 
 fn title(kernel: &str, append: &str) -> String {
@@ -121,7 +121,7 @@ fn section(kernel: &str, append: &str, log: &str) -> String {
 }
 
 /// Builds the live test with the features of every other build, and says where it is.
-fn live_test(project: &Project) -> Result<PathBuf> {
+pub fn live_test(project: &Project) -> Result<PathBuf> {
     let mut cargo = project.cargo();
     cargo.args(["test", "--release", "--no-run", "--message-format", "json-render-diagnostics", "--test", LIVE_TEST]);
     let output = cargo.args(NATIVE).stderr(Stdio::inherit()).output().context("cargo does not start")?;

@@ -9,6 +9,7 @@ mod guests;
 mod kernels;
 mod project;
 mod run;
+mod rungs;
 mod setup;
 mod stages;
 mod test;
@@ -19,7 +20,10 @@ use std::{env, ffi::OsString, fmt, process::ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::{project::Project, stages::Stages};
+use crate::{
+    project::Project,
+    stages::{Outcome, Stages},
+};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -31,6 +35,7 @@ usage: cargo xtask COMMAND
   test [-- CARGO-TEST-ARGS...] set up, build, then every check and every test
   vm KERNEL [--append ARGS]    the live test on another kernel (6.1), in QEMU; ARGS go to the kernel's command line
   vm all                       the live test on every kernel we claim, and docs/kernels.md from what it saw
+  rungs                        whether rules find the same on kprobes and on tracepoints, in QEMU
   bench [NAME] [--json]        build, then measure; --json prints one object per row
 
 exit codes: 0 ok, 1 failed, 2 wrong usage, 4 this machine cannot";
@@ -104,6 +109,10 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
         "run" => run::run(&mut stages, rest),
         "test" => test::test(stages, rest),
         "vm" => kernels::command(rest),
+        "rungs" => rungs::compare(&Project::load()?).and_then(|outcome| match outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Skipped(reason) => bail!(Cannot(reason)),
+        }),
         "bench" => bench::bench(&mut stages, rest),
         other => bail!(Misuse(format!("there is no command `{other}`"))),
     }

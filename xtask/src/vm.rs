@@ -42,34 +42,44 @@ echo \"GUEST-DONE $?\"
 poweroff -f
 ";
 
-/// Runs `script` under the kernel unpacked in `kernel`, booted with `append` on its command line. `files` are (path here, path there, e.g. `/root/test`); dynamic
-/// libraries of programs among them are brought along. Returns the console log.
+/// What a machine left.
+pub struct Told {
+    /// Its console.
+    pub log: String,
+    /// What the script wrote to `/dev/ttyS1`.
+    pub data: String,
+}
+
+/// Runs `script` under the kernel unpacked in `kernel`, booted with `append` on its command line. `files` are (path here,
+/// path there, e.g. `/root/test`); dynamic libraries of programs among them are brought along.
 ///
 /// # Errors
 /// When a tool cannot be had (the message says what to type), when the machine does not finish in
 /// seven minutes, and when the script does not end with 0; then the end of the log is in the error.
-pub fn vm(root: &Path, kernel: &Path, append: &str, files: &[(PathBuf, &str)], script: &str) -> Result<String> {
+pub fn machine(root: &Path, kernel: &Path, append: &str, files: &[(PathBuf, &str)], script: &str) -> Result<Told> {
     let image = image_in(kernel).with_context(|| format!("no kernel image in {}", kernel.display()))?;
     let work = root.join(CACHE).join(format!("run-{}", std::process::id()));
     fs::create_dir_all(&work)?;
     let result = boot(&debian::qemu(root)?, &image, append, &initramfs(&debian::busybox(root)?, files, script)?, &work);
     let _ = fs::remove_dir_all(&work);
-    let log = result?;
+    let told = result?;
+    let log = &told.log;
     match log.lines().rev().find_map(|line| line.trim().strip_prefix(DONE)) {
-        Some("0") => Ok(log),
-        Some(code) => bail!("the script in the virtual machine ended with {code}:\n{}", tail(&log)),
-        None => bail!("the virtual machine did not finish:\n{}", tail(&log)),
+        Some("0") => Ok(told),
+        Some(code) => bail!("the script in the virtual machine ended with {code}:\n{}", tail(log)),
+        None => bail!("the virtual machine did not finish:\n{}", tail(log)),
     }
 }
 
-fn boot(qemu: &Tool, image: &Path, append: &str, initramfs: &[u8], work: &Path) -> Result<String> {
-    let (initrd, console) = (work.join("initramfs"), work.join("console"));
+fn boot(qemu: &Tool, image: &Path, append: &str, initramfs: &[u8], work: &Path) -> Result<Told> {
+    let (initrd, console, data) = (work.join("initramfs"), work.join("console"), work.join("data"));
     fs::write(&initrd, initramfs)?;
     let log = File::create(&console)?;
     let mut machine = qemu
         .command()
         .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2"])
-        .args(["-nographic", "-vga", "none", "-no-reboot", "-net", "none", "-kernel"])
+        .args(["-display", "none", "-vga", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
+        .args(["-serial", "stdio", "-serial", &format!("file:{}", data.display()), "-kernel"])
         .arg(image)
         .arg("-initrd")
         .arg(&initrd)
@@ -88,7 +98,8 @@ fn boot(qemu: &Tool, image: &Path, append: &str, initramfs: &[u8], work: &Path) 
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(String::from_utf8_lossy(&fs::read(&console)?).into_owned())
+    let text = |file: &Path| fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Told { log: text(&console)?, data: text(&data).unwrap_or_default() })
 }
 
 fn tail(log: &str) -> String {

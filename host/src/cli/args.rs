@@ -348,6 +348,10 @@ pub struct FieldsArgs {
 
     #[command(flatten)]
     pub format: FormatArg,
+
+    /// Print docs/events.md: the same with hooks and blind spots
+    #[arg(long, conflicts_with_all = ["kind", "format"])]
+    pub markdown: bool,
 }
 
 #[derive(Clone, Debug, Args)]

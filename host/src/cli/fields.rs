@@ -10,10 +10,13 @@ use crate::kind::{Field, KINDS, Kind, ProcessField, SYSTEM};
 
 /// The log source that all kinds feed.
 const EVERY_KIND: &str = "ebpf";
-const PRODUCT: &str = "linux";
+pub(super) const PRODUCT: &str = "linux";
 
 /// Lists the kinds, or the fields of one.
 pub fn run(args: &FieldsArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    if args.markdown {
+        return super::print(super::events_page::text().as_bytes());
+    }
     let asked = |k: &&&Kind| args.kind.as_ref().is_none_or(|name| k.name == name);
     let kinds: Vec<&Kind> = KINDS.iter().filter(asked).copied().collect();
     if let (Some(name), true) = (&args.kind, kinds.is_empty()) {
@@ -40,16 +43,16 @@ fn nearest_kind(wanted: &str) -> Option<&'static str> {
 }
 
 /// One line of a table.
-struct Line {
-    name: String,
-    sigma: &'static [&'static str],
-    ty: &'static str,
-    doc: &'static str,
+pub(super) struct Line {
+    pub name: String,
+    pub sigma: &'static [&'static str],
+    pub ty: &'static str,
+    pub doc: &'static str,
     /// `false`: only replayed events have it.
-    filled: bool,
+    pub filled: bool,
 }
 
-fn own(prefix: &str, fields: &'static [Field]) -> Vec<Line> {
+pub(super) fn own(prefix: &str, fields: &'static [Field]) -> Vec<Line> {
     let line = |f: &Field| Line {
         name: format!("{prefix}.{}", f.path),
         sigma: f.sigma,
@@ -60,7 +63,7 @@ fn own(prefix: &str, fields: &'static [Field]) -> Vec<Line> {
     fields.iter().map(line).collect()
 }
 
-fn process() -> Vec<Line> {
+pub(super) fn process() -> Vec<Line> {
     let line =
         |(_, path, sigma, ty, doc): &(_, &'static str, &'static [&'static str], crate::kind::Type, &'static str)| {
             Line { name: (*path).to_owned(), sigma, ty: ty.name(), doc, filled: true }
@@ -69,7 +72,7 @@ fn process() -> Vec<Line> {
 }
 
 /// Categories of the log sources a kind feeds.
-fn categories(kind: &Kind) -> impl Iterator<Item = &'static str> {
+pub(super) fn categories(kind: &Kind) -> impl Iterator<Item = &'static str> {
     kind.sources.iter().map(|s| s.category).chain([EVERY_KIND])
 }
 
