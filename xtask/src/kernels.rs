@@ -1,11 +1,24 @@
 //! The kernel side under other kernels: the live test of the host, in a virtual machine.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Stdio};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{Misuse, build::NATIVE, project::Project, setup, stages::Outcome, vm::vm};
+use crate::{
+    Misuse,
+    build::NATIVE,
+    project::Project,
+    setup,
+    stages::Outcome,
+    vm::{vm, vm_tree},
+};
 
 /// What `test` boots, as kernel and boot arguments: Debian 12's kernel as it is, and with the preemption that lets a
 /// program be interrupted between its two probes.
@@ -13,6 +26,9 @@ pub const BOOTS: &[(&str, &str)] = &[("6.1", ""), ("6.1", "preempt=full")];
 
 /// The test of `host/tests/` that needs nothing but itself and a kernel.
 const LIVE_TEST: &str = "ebpf_live";
+
+/// A small module that needs no other, for the live test to load.
+const TEST_MODULE: &str = "dummy.ko";
 
 /// `cargo xtask vm KERNEL [--append ARGS]`
 pub fn command(arguments: &[OsString]) -> Result<()> {
@@ -38,9 +54,28 @@ pub fn boot(project: &Project, kernel: &str, append: &str) -> Result<Outcome> {
     // The kernels are kept below the folder in which this tool works.
     env::set_current_dir(&project.root).with_context(|| format!("cannot enter {}", project.root.display()))?;
     let test = live_test(project)?;
-    let log = vm(kernel, append, &[(test, "/root/ebpf_live")], "/root/ebpf_live --rung kprobe")?;
+    let module = module_of(&vm_tree(kernel)?, TEST_MODULE);
+    let mut files = vec![(test, "/root/ebpf_live")];
+    files.extend(module.map(|module| (module, "/root/test.ko")));
+    let log = vm(kernel, append, &files, "/root/ebpf_live --rung kprobe")?;
     println!("{}", log.trim_end());
     Ok(Outcome::Done)
+}
+
+/// The module of this name below a kernel package's tree, compressed or not; none in kernels that have it built in.
+fn module_of(tree: &Path, name: &str) -> Option<PathBuf> {
+    let mut open = vec![tree.join("lib/modules"), tree.join("usr/lib/modules")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                open.push(path);
+            } else if entry.file_name().to_string_lossy().starts_with(name) {
+                return Some(path);
+            }
+        }
+    }
+    None
 }
 
 /// Builds the live test with the features of every other build, and says where it is.
@@ -75,6 +110,19 @@ mod tests {
         );
         assert_eq!(executable(messages), Some("/t/release/deps/ebpf_live-1".into()));
         assert_eq!(executable("{}"), None);
+    }
+
+    #[test]
+    fn a_module_is_found_at_any_depth() -> Result<()> {
+        let tree = env::temp_dir().join(format!("picket-module-{}", std::process::id()));
+        let deep = tree.join("lib/modules/6.1/kernel/drivers/net");
+        fs::create_dir_all(&deep)?;
+        assert_eq!(module_of(&tree, TEST_MODULE), None);
+        fs::write(deep.join("dummy.ko.xz"), "")?;
+        let found = module_of(&tree, TEST_MODULE);
+        fs::remove_dir_all(&tree)?;
+        assert_eq!(found, Some(deep.join("dummy.ko.xz")));
+        Ok(())
     }
 
     #[test]

@@ -95,6 +95,15 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
+/// Where a series' kernel package lies unpacked, downloaded the first time.
+///
+/// # Errors
+/// When it cannot be had; the message says what to type.
+pub fn vm_tree(kernel: &str) -> Result<PathBuf> {
+    kernel_image(kernel)?;
+    Ok(PathBuf::from(CACHE).join(kernel))
+}
+
 /// The kernel image of a series, downloaded as a Debian package the first time.
 fn kernel_image(series: &str) -> Result<PathBuf> {
     let tree = PathBuf::from(CACHE).join(series);
