@@ -47,12 +47,21 @@ typedef struct {
 typedef struct {
 	u32 val;
 } kgid_t;
+struct ns_common {
+	u32 inum;
+};
+struct user_namespace {
+	struct ns_common ns;
+};
+/* Two words before 6.3, one since: 64 bits either way. */
+typedef struct {
+	u64 val;
+} kernel_cap_t;
 struct cred {
 	kuid_t uid, euid;
 	kgid_t gid, egid;
-};
-struct ns_common {
-	u32 inum;
+	kernel_cap_t cap_permitted, cap_effective;
+	struct user_namespace *user_ns;
 };
 struct mnt_namespace {
 	struct ns_common ns;
@@ -65,10 +74,20 @@ struct new_utsname {
 };
 struct uts_namespace {
 	struct new_utsname name;
+	struct ns_common ns;
+};
+struct ipc_namespace {
+	struct ns_common ns;
+};
+struct cgroup_namespace {
+	struct ns_common ns;
 };
 struct nsproxy {
 	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
 	struct mnt_namespace *mnt_ns;
+	struct net *net_ns;
+	struct cgroup_namespace *cgroup_ns;
 };
 struct upid {
 	int nr;
@@ -85,6 +104,7 @@ struct qstr {
 };
 struct super_block {
 	u32 s_dev;
+	unsigned long s_flags;
 	unsigned long s_magic;
 };
 struct timespec64 {
@@ -93,6 +113,8 @@ struct timespec64 {
 };
 struct inode {
 	unsigned short i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
 	unsigned long i_ino;
 	struct super_block *i_sb;
 };
@@ -118,6 +140,7 @@ struct dentry {
 };
 struct vfsmount {
 	struct dentry *mnt_root;
+	int mnt_flags;
 };
 struct mount {
 	struct mount *mnt_parent;
@@ -171,9 +194,10 @@ struct signal_struct {
 	int group_exit_code;
 	unsigned int flags;
 	struct tty_struct *tty;
+	struct pid *pids[4];
 };
 struct mm_struct {
-	unsigned long arg_start, arg_end;
+	unsigned long arg_start, arg_end, env_start, env_end;
 	struct file *exe_file;
 	unsigned long saved_auxv[44];
 };
@@ -208,6 +232,7 @@ struct linux_binprm {
 	unsigned int secureexec : 1;
 };
 struct vm_area_struct {
+	unsigned long vm_flags;
 	struct file *vm_file;
 };
 
@@ -286,6 +311,83 @@ struct io_kiocb {
 };
 struct io_uring_cqe {
 	s32 res;
+};
+
+struct module {
+	char name[56];
+	const char *version, *srcversion;
+};
+
+enum bpf_prog_type { BPF_PROG_TYPE_UNSPEC };
+enum bpf_attach_type { BPF_CGROUP_INET_INGRESS };
+enum bpf_link_type { BPF_LINK_TYPE_UNSPEC, BPF_LINK_TYPE_RAW_TRACEPOINT, BPF_LINK_TYPE_TRACING, BPF_LINK_TYPE_PERF_EVENT = 7 };
+struct bpf_prog_aux {
+	u32 id;
+	char name[16];
+	const char *attach_func_name;
+};
+struct bpf_prog {
+	enum bpf_prog_type type;
+	enum bpf_attach_type expected_attach_type;
+	struct bpf_prog_aux *aux;
+};
+struct bpf_link {
+	enum bpf_link_type type;
+	struct bpf_prog *prog;
+};
+struct tracepoint {
+	const char *name;
+};
+struct bpf_raw_event_map {
+	struct tracepoint *tp;
+};
+struct bpf_raw_tp_link {
+	struct bpf_raw_event_map *btp;
+};
+struct bpf_perf_link {
+	struct file *perf_file;
+};
+struct trace_event_call {
+	char *name;
+	int flags;
+};
+struct trace_event_call___tracepoint {
+	struct tracepoint *tp;
+};
+struct trace_event_call___5_15 {
+	struct {
+	} refcnt;
+};
+struct perf_event_attr {
+	u32 type;
+	u64 config;
+};
+struct perf_event {
+	struct perf_event_attr attr;
+	struct bpf_prog *prog;
+	struct trace_event_call *tp_event;
+};
+struct list_head {
+	struct list_head *next;
+};
+struct kprobe {
+	void *addr;
+};
+struct kretprobe {
+	struct kprobe kp;
+	void *handler;
+};
+struct trace_probe_event {
+	struct trace_event_call call;
+	struct list_head probes;
+};
+struct trace_probe {
+	struct list_head list;
+};
+struct trace_kprobe {
+	struct kretprobe rp;
+	const char *symbol;
+	struct trace_probe tp;
 };
 
 #if defined(__TARGET_ARCH_x86)

@@ -88,6 +88,13 @@ kinds! {
     6 SecuritySocketBind security_socket_bind::Bind Bulk,
     7 SecurityInodeUnlink security_inode_unlink::Unlink Bulk,
     8 Seed seed::Seed Iterator,
+    17 ModuleLoad module_load::ModuleLoad Bulk,
+    18 ModuleFree module_free::ModuleFree Bulk,
+    19 BpfAttach bpf_attach::Attach Bulk,
+    20 MemfdCreate memfd_create::Memfd Bulk,
+    21 SecurityMmapFile security_mmap_file::Mmap Bulk,
+    22 SecurityFileMprotect security_file_mprotect::Mprotect Bulk,
+    33 SocketDup socket_dup::Dup Bulk,
 }
 
 impl Kind {

@@ -9,6 +9,13 @@ enum kind {
 	KIND_SECURITY_SOCKET_BIND,
 	KIND_SECURITY_INODE_UNLINK,
 	KIND_SEED,
+	KIND_MODULE_LOAD = 17,
+	KIND_MODULE_FREE = 18,
+	KIND_BPF_ATTACH = 19,
+	KIND_MEMFD_CREATE = 20,
+	KIND_SECURITY_MMAP_FILE = 21,
+	KIND_SECURITY_FILE_MPROTECT = 22,
+	KIND_SOCKET_DUP = 33,
 };
 /* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
 enum slot {
@@ -21,6 +28,9 @@ enum slot {
 	SLOT_OPEN_IO_URING,
 	SLOT_UNLINK_IO_URING_SUBMIT,
 	SLOT_UNLINK_IO_URING,
+	SLOT_MODULE_LOAD,
+	SLOT_MODULE_FREE,
+	SLOT_MPROTECT,
 	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

@@ -268,7 +268,7 @@ __noinline int submit(u32 slot, u32 lifecycle)
 static __always_inline void set_slice(struct area *a, u32 index, u32 offset, u32 length, u32 original, u32 status, u32 flags)
 {
 	struct record_header *h = (void *)a->record;
-	u64 at = h->slice_table + (index & 15) * sizeof(struct slice);
+	u64 at = h->slice_table + (index & 31) * sizeof(struct slice);
 	opaque(at);
 	at &= 1023; /* for the verifier: tables end before */
 	struct slice *s = (void *)(a->record + at);

@@ -105,6 +105,32 @@ layout! {
     }
 }
 
+layout! {
+    /// What the records that make a process known (exec, fork, seed) say about it beyond the header.
+    pub struct TaskFacts = "task_facts" {
+        /// Effective capabilities, a bit for each.
+        pub cap_effective: u64,
+        /// Permitted capabilities.
+        pub cap_permitted: u64,
+        /// Process id of the session's leader, 0 when it has gone.
+        pub session_leader: u32,
+        /// Inode number of the mount namespace.
+        pub mnt_ns: u32,
+        /// Inode number of the task's own pid namespace.
+        pub pid_ns: u32,
+        /// Inode number of the network namespace.
+        pub net_ns: u32,
+        /// Inode number of the user namespace.
+        pub user_ns: u32,
+        /// Inode number of the cgroup namespace.
+        pub cgroup_ns: u32,
+        /// Inode number of the UTS namespace.
+        pub uts_ns: u32,
+        /// Inode number of the IPC namespace.
+        pub ipc_ns: u32,
+    }
+}
+
 impl Header {
     /// `comm` up to its NUL.
     pub fn comm(&self) -> &[u8] {

@@ -89,6 +89,36 @@ static __always_inline void describe(struct record_header *h, struct task_struct
 		h->flags |= KERNEL_THREAD;
 }
 
+/* What only the records that make a process known say about it. */
+struct task_facts {
+	u64 cap_effective, cap_permitted;
+	u32 session_leader;
+	u32 mnt_ns, pid_ns, net_ns, user_ns, cgroup_ns, uts_ns, ipc_ns;
+};
+LAYOUT(task_facts)
+#define PIDTYPE_SID 3
+
+static __always_inline void fill_facts(struct task_facts *f, struct task_struct *t)
+{
+	const struct cred *cred = BPF_CORE_READ(t, cred);
+	bpf_core_read(&f->cap_effective, sizeof(f->cap_effective), &cred->cap_effective);
+	bpf_core_read(&f->cap_permitted, sizeof(f->cap_permitted), &cred->cap_permitted);
+	struct pid *leader = BPF_CORE_READ(t, signal, pids[PIDTYPE_SID]), *pid = BPF_CORE_READ(t, thread_pid);
+	struct pid_namespace *ns = 0;
+	f->session_leader = leader ? pid_at_level(leader, 0, &ns) : 0;
+	u32 level = BPF_CORE_READ(pid, level);
+	ns = 0;
+	pid_at_level(pid, level > 32 ? 0 : level, &ns);
+	f->pid_ns = BPF_CORE_READ(ns, ns.inum);
+	f->user_ns = BPF_CORE_READ(cred, user_ns, ns.inum);
+	struct nsproxy *proxy = BPF_CORE_READ(t, nsproxy);
+	f->mnt_ns = BPF_CORE_READ(proxy, mnt_ns, ns.inum);
+	f->net_ns = BPF_CORE_READ(proxy, net_ns, ns.inum);
+	f->cgroup_ns = BPF_CORE_READ(proxy, cgroup_ns, ns.inum);
+	f->uts_ns = BPF_CORE_READ(proxy, uts_ns, ns.inum);
+	f->ipc_ns = BPF_CORE_READ(proxy, ipc_ns, ns.inum);
+}
+
 /* Starts a record of `kind` about `task`: header, empty slice table, `next` behind it. */
 #define begin(slot, task, kind, hook, flags, body, slices) begin_packed(slot, task, (kind) | (hook) << 16, flags, (body) | (slices) << 16)
 /* A BPF function has at most five arguments. */
@@ -116,7 +146,7 @@ __noinline int begin_packed(u32 slot, u64 task, u32 kind_hook, u32 flags, u32 bo
 	u64 at = sizeof(*h) + (body & 255);
 	h->slice_table = at;
 	h->slice_count = slices;
-	for (u32 i = 0; i < 16; i++) {
+	for (u32 i = 0; i < 32; i++) {
 		if (i >= slices)
 			break;
 		opaque(at); /* or clang calls memset, which BPF does not have */

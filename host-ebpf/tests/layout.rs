@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use picket_ebpf::{Config, Header, Interest, Kind, KindCounters, Layout, OBJECT, RawSlice};
+use picket_ebpf::{Config, Header, Interest, Kind, KindCounters, Layout, OBJECT, RawSlice, TaskFacts};
 
 /// A field in order: name, offset and size in bytes.
 type Field = (String, usize, usize);
@@ -101,6 +101,7 @@ fn every_structure_equals_the_one_in_the_object() {
     let btf = Btf::parse(section(OBJECT, ".BTF"));
     compare_layout::<Header>(&btf);
     compare_layout::<RawSlice>(&btf);
+    compare_layout::<TaskFacts>(&btf);
     compare_layout::<KindCounters>(&btf);
     compare_layout::<Interest>(&btf);
     compare_layout::<Config>(&btf);

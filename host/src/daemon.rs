@@ -24,7 +24,7 @@ use crate::deliver::{Deliver, Outgoing};
 use crate::generation::{Generation, Interest};
 use crate::guest::Handled;
 use crate::intake::Intake;
-use crate::kind::{Decoder, KINDS, KindId};
+use crate::kind::{self, Decoder, KINDS, KindId, Loss};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
@@ -178,6 +178,24 @@ fn lifecycle_lost(counters: &Counters) -> u64 {
     lifecycle.flat_map(|(_, c)| c.dropped.values()).sum()
 }
 
+/// How far each count of lost events grew.
+fn losses(before: &Counters, now: &Counters) -> Vec<Loss> {
+    let grown = |what: &str, reason, old: u64, new: u64| {
+        let count = new.saturating_sub(old);
+        (count > 0).then(|| Loss { what: what.to_owned(), reason, count })
+    };
+    let dropped = now.kinds.iter().flat_map(|(kind, n)| {
+        let old = before.kinds.get(kind);
+        n.dropped.iter().filter_map(move |(&reason, &count)| {
+            grown(kind.name(), reason, old.and_then(|o| o.dropped.get(reason)).copied().unwrap_or_default(), count)
+        })
+    });
+    let missed = now.missed.iter().filter_map(|(program, &count)| {
+        grown(program, "missed", before.missed.get(program).copied().unwrap_or_default(), count)
+    });
+    dropped.chain(missed).collect()
+}
+
 /// What the kernel side is told for what the guests want.
 fn interest_set(interest: &[Interest], every_open: bool) -> InterestSet {
     let mut set = InterestSet::default();
@@ -231,8 +249,9 @@ impl Work {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
             }
         }
+        let reported = self.report();
         self.builder.close();
-        Ok(self.report()?)
+        Ok(reported?)
     }
 
     /// Reads what the ring holds, in ring order.
@@ -275,6 +294,19 @@ impl Work {
         Ok(())
     }
 
+    /// What was lost since the last report becomes events, for those who ask for them.
+    fn report_losses(&mut self, before: &Counters, now: &Counters) {
+        let wanted = KindId::by_name(kind::LOSS.name).is_some_and(|id| self.shared.live.load().wants(id));
+        if !wanted {
+            return;
+        }
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let time = u64::try_from(time.as_nanos()).unwrap_or_default();
+        for loss in losses(before, now) {
+            self.intake.loss(&loss, time, &mut self.builder, &self.shared.ledger);
+        }
+    }
+
     fn report(&mut self) -> Result<(), SensorError> {
         let counters = self.sensor.counters()?;
         let offset = offset(&self.sensor);
@@ -296,6 +328,7 @@ impl Work {
             table.set_offset(offset);
             report.table = table.counters();
         }
+        self.report_losses(&report.counters, &counters);
         report.counters = counters;
         report.suspect = self.intake.suspect;
         *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;
@@ -368,5 +401,34 @@ fn store(made: &Receiver<Vec<(alert::Alert, Ready)>>, deliver: Option<&Deliver>,
         for (alert, ready) in &group {
             print(alert, ready);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sensor::ebpf::KindCount;
+
+    #[test]
+    fn only_growth_is_a_loss() {
+        let counters = |full: u64, missed: u64| Counters {
+            kinds: [(
+                picket_ebpf::Kind::ALL[3],
+                KindCount { dropped: [("full", full)].into(), ..KindCount::default() },
+            )]
+            .into(),
+            missed: BTreeMap::from([("program".to_owned(), missed)]),
+            ..Counters::default()
+        };
+        assert_eq!(losses(&counters(5, 1), &counters(5, 1)), []);
+        let kind = picket_ebpf::Kind::ALL[3].name().to_owned();
+        let expected = [
+            Loss { what: kind, reason: "full", count: 2 },
+            Loss { what: "program".to_owned(), reason: "missed", count: 1 },
+        ];
+        assert_eq!(losses(&counters(5, 0), &counters(7, 1)), expected);
+        assert_eq!(losses(&Counters::default(), &counters(7, 1)).len(), 2);
     }
 }

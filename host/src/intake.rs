@@ -3,7 +3,7 @@
 use picket_ebpf::Record;
 use rustc_hash::FxHashMap;
 
-use crate::kind::{DecodeError, Decoder, KindId};
+use crate::kind::{DecodeError, Decoder, KindId, Loss};
 use crate::ledger::Ledger;
 use crate::pipeline::Builder;
 use crate::process::Table;
@@ -60,6 +60,14 @@ impl Intake {
                 Err(e)
             }
         }
+    }
+
+    /// Adds what was lost to the open slab, as an event of its own.
+    pub(crate) fn loss(&mut self, loss: &Loss, time: u64, builder: &mut Builder, ledger: &Ledger) {
+        ledger.events.read.add(1);
+        self.decoder.loss(loss, time, &mut builder.slab);
+        self.settle(builder);
+        builder.added();
     }
 
     fn record(

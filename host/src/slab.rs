@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::guest::Enriched;
 use crate::kind::{self, Access, KindId, Selection};
-use crate::process::{Image, Process};
+use crate::process::{Caps, Image, Process};
 
 /// One decoded value of an event. Text and lists point into the slab that owns the cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -60,6 +60,8 @@ pub enum List<'a> {
     Json(&'a [serde_json::Value]),
     /// The executables of these processes.
     Images(&'a [Arc<Image>]),
+    /// The names of the capabilities in a mask.
+    Caps(u64),
     /// Every leaf of a row as text.
     Leaves(&'a Slab, usize),
 }
@@ -76,6 +78,7 @@ impl List<'_> {
                 other => f(other.to_string().as_bytes()),
             }),
             List::Images(images) => images.iter().filter_map(|i| i.exe.as_deref()).for_each(f),
+            List::Caps(mask) => Caps::names(*mask, f),
             List::Leaves(slab, row) => kind::leaves(slab, *row, f),
         }
     }

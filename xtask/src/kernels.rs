@@ -1,6 +1,6 @@
 //! The kernel side under other kernels: the live test of the host, in a virtual machine, and what it saw as a page.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt::Write as _, fs, path::PathBuf, process::Stdio};
+use std::{collections::BTreeMap, ffi::OsString, fmt::Write as _, fs, path::{Path, PathBuf}, process::Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -13,6 +13,9 @@ pub const BOOTS: &[(&str, &str)] = &[("5.10", ""), ("6.1", ""), ("6.1", "preempt
 
 /// The test of `host/tests/` that needs nothing but itself and a kernel.
 const LIVE_TEST: &str = "ebpf_live";
+
+/// A small module that needs no other, for the live test to load.
+const TEST_MODULE: &str = "dummy.ko";
 
 /// What the page says before its tables, and where it is.
 const PAGE: &str = "docs/kernels.md";
@@ -88,9 +91,26 @@ fn run(project: &Project, kernel: &str, append: &str) -> Result<Ran> {
         Ok(tree) => tree,
         Err(error) => return Ok(Ran::Not(format!("{error:#}").replace('\n', "; "))),
     };
-    let files = [(live_test(project)?, "/root/ebpf_live")];
+    let mut files = vec![(live_test(project)?, "/root/ebpf_live")];
+    files.extend(module_of(&tree, TEST_MODULE).map(|module| (module, "/root/test.ko")));
     let script = "/root/ebpf_live && /root/ebpf_live --observe --rung tracepoint";
     Ok(Ran::Log(machine(root, &tree, append, &files, script)?.log))
+}
+
+/// The module of this name below a kernel package's tree, compressed or not; none in kernels that have it built in.
+fn module_of(tree: &Path, name: &str) -> Option<PathBuf> {
+    let mut open = vec![tree.join("lib/modules"), tree.join("usr/lib/modules")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                open.push(path);
+            } else if entry.file_name().to_string_lossy().starts_with(name) {
+                return Some(path);
+            }
+        }
+    }
+    None
 }
 
 fn title(kernel: &str, append: &str) -> String {
@@ -152,6 +172,19 @@ mod tests {
         );
         assert_eq!(executable(messages), Some("/t/release/deps/ebpf_live-1".into()));
         assert_eq!(executable("{}"), None);
+    }
+
+    #[test]
+    fn a_module_is_found_at_any_depth() -> Result<()> {
+        let tree = std::env::temp_dir().join(format!("picket-module-{}", std::process::id()));
+        let deep = tree.join("lib/modules/6.1/kernel/drivers/net");
+        fs::create_dir_all(&deep)?;
+        assert_eq!(module_of(&tree, TEST_MODULE), None);
+        fs::write(deep.join("dummy.ko.xz"), "")?;
+        let found = module_of(&tree, TEST_MODULE);
+        fs::remove_dir_all(&tree)?;
+        assert_eq!(found, Some(deep.join("dummy.ko.xz")));
+        Ok(())
     }
 
     #[test]

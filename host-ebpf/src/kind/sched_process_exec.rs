@@ -1,6 +1,6 @@
 //! A process image was replaced (the new image is in place).
 
-use crate::record::layout;
+use crate::record::{TaskFacts, layout};
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "";
@@ -22,6 +22,8 @@ layout! {
         pub interpreter_ctime: u64,
         /// Inode behind file descriptor 0.
         pub stdin_inode: u64,
+        /// What is true of the process now.
+        pub facts: TaskFacts,
         /// Device of the executable as the kernel encodes it: major << 20 | minor.
         pub dev: u32,
         /// Device of the ELF interpreter.
@@ -30,14 +32,26 @@ layout! {
         pub argc: u32,
         /// Thread id (initial namespace) of the thread that called exec; the header has the process's.
         pub old_tid: u32,
+        /// Owner of the executable.
+        pub owner: u32,
+        /// Group of the executable.
+        pub group: u32,
         /// `i_mode` of the executable.
         pub mode: u16,
+        /// [`Exec::FROM_KERNEL`] and the others below it.
+        pub exec_flags: u16,
         /// `i_mode & S_IFMT` of file descriptor 0, 0 when it is closed.
         pub stdin_type: u16,
-        /// [`Exec::FROM_KERNEL`], [`Exec::SECURE`].
-        pub exec_flags: u16,
-        /// Zero.
-        pub reserved: u16,
+        /// The same of file descriptor 1.
+        pub stdout_type: u16,
+        /// The same of file descriptor 2.
+        pub stderr_type: u16,
+        /// `AF_*` of file descriptor 0, 0 when it is no socket.
+        pub stdin_family: u16,
+        /// The same of file descriptor 1.
+        pub stdout_family: u16,
+        /// The same of file descriptor 2.
+        pub stderr_family: u16,
     }
 }
 
@@ -46,6 +60,10 @@ impl Exec {
     pub const FROM_KERNEL: u16 = 1;
     /// Privileges were raised (set-id or file capabilities).
     pub const SECURE: u16 = 2;
+    /// The file is in the upper layer of an overlay: it did not come with the image.
+    pub const OVERLAY_UPPER: u16 = 4;
+    /// The file system or its mount is read-only.
+    pub const READ_ONLY_MOUNT: u16 = 8;
 
     /// Slice: the file name as passed to exec (`bprm->filename`).
     pub const CMDPATH: usize = 0;
@@ -70,6 +88,19 @@ impl Exec {
     pub const PREV_COMM: usize = 9;
     /// Slice: name of the controlling terminal, e.g. `pts3`.
     pub const TTY: usize = 10;
+    /// Slice: path behind file descriptor 1.
+    pub const STDOUT_PATH: usize = 11;
+    /// Slice: path behind file descriptor 2.
+    pub const STDERR_PATH: usize = 12;
+    /// Slice: the peer's `sockaddr` when file descriptor 0 is a socket that has one.
+    pub const STDIN_ADDRESS: usize = 13;
+    /// Slice: the same of file descriptor 1.
+    pub const STDOUT_ADDRESS: usize = 14;
+    /// Slice: the same of file descriptor 2.
+    pub const STDERR_ADDRESS: usize = 15;
+    /// Slice: the environment variables of a short list (`LD_PRELOAD`, `LD_AUDIT`, `LD_LIBRARY_PATH`,
+    /// `SSH_CONNECTION`), each ended by NUL. Never any other.
+    pub const ENV: usize = 16;
     /// Number of slices.
-    pub const SLICES: usize = 11;
+    pub const SLICES: usize = 17;
 }

@@ -3,6 +3,7 @@
 
 struct fork_body {
 	u64 child_start, child_parent_start;
+	struct task_facts child;
 	u32 child_pid, child_ns_pid, child_ppid, child_pid_ns;
 };
 LAYOUT(fork_body)
@@ -41,6 +42,7 @@ int BPF_PROG(sched_process_fork__tracepoint, struct task_struct *parent_task, st
 	b->child_ns_pid = pid_at_level(p, level > 32 ? 0 : level, &ns);
 	b->child_ppid = BPF_CORE_READ(real_parent, tgid);
 	b->child_pid_ns = BPF_CORE_READ(ns, ns.inum);
+	fill_facts(&b->child, child);
 	put_cgroup(SLOT_FORK, FORK_CGROUP, (u64)child);
 	submit(SLOT_FORK, true);
 	return 0;

@@ -1,6 +1,6 @@
 //! A process was created. Threads are not reported.
 
-use crate::record::layout;
+use crate::record::{TaskFacts, layout};
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "";
@@ -16,6 +16,8 @@ layout! {
         pub child_start: u64,
         /// Start of the child's real parent (not the creator with `CLONE_PARENT`), `CLOCK_BOOTTIME` ns.
         pub child_parent_start: u64,
+        /// What is true of the child.
+        pub child: TaskFacts,
         /// The child's process id.
         pub child_pid: u32,
         /// The child's process id inside its own pid namespace.

@@ -4,6 +4,7 @@
 
 struct seed_body {
 	u64 inode, ctime;
+	struct task_facts facts;
 	u32 dev;
 	u16 mode, reserved;
 };
@@ -34,6 +35,7 @@ int seed__iter(struct bpf_iter__task *ctx)
 	begin(SLOT_SEED, (u64)t, KIND_SEED, HOOK_ITER_TASK, 0, sizeof(struct seed_body), SEED_SLICES);
 	struct seed_body *b = &((struct seed_record *)slot->record)->b;
 	__builtin_memset(b, 0, sizeof(*b));
+	fill_facts(&b->facts, t);
 	struct file *f = BPF_CORE_READ(t, mm, exe_file);
 	if (f) {
 		struct inode *inode = BPF_CORE_READ(f, f_inode);

@@ -1,6 +1,6 @@
 //! A process that was already there, found by the task iterator.
 
-use crate::record::layout;
+use crate::record::{TaskFacts, layout};
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "";
@@ -16,6 +16,8 @@ layout! {
         pub inode: u64,
         /// Change time of that inode, ns since the epoch.
         pub ctime: u64,
+        /// What is true of the process.
+        pub facts: TaskFacts,
         /// Device as the kernel encodes it: major << 20 | minor.
         pub dev: u32,
         /// `i_mode` of the executable.

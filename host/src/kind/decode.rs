@@ -13,8 +13,8 @@ use serde_json::Value as Json;
 
 use super::read::find;
 use super::system::at;
-use super::{Field, KINDS, Kind, KindId, SYSTEM, Type};
-use crate::process::{ANCESTORS, Image, Key, Process};
+use super::{Field, KINDS, Kind, KindId, LOSS, Loss, SYSTEM, Type};
+use crate::process::{ANCESTORS, Caps, Image, Key, Namespaces, Process};
 use crate::slab::{Cell, Origin, Row, Slab};
 
 /// Why an input did not become an event.
@@ -171,6 +171,32 @@ impl Decoder {
         let seq = self.next_seq();
         slab.rows.push(Row { seq, time, kind: id, cells: cells as u32, repeat: false, partial, process, raw: None });
         Ok(())
+    }
+
+    /// Appends what was lost, as the host counted it at `time` (unix ns). No process is behind it.
+    pub(crate) fn loss(&mut self, loss: &Loss, time: u64, slab: &mut Slab) {
+        let Some(id) = KindId::by_name(LOSS.name) else { return };
+        let cells = slab.cells.len();
+        slab.cells.resize(cells + SYSTEM_FIELDS + LOSS.fields.len(), Cell::Absent);
+        let name = slab.text(LOSS.name.as_bytes());
+        let hostname = slab.text(self.origin.hostname.as_bytes());
+        let values = [
+            (at::TIMESTAMP, Cell::Time(time)),
+            (at::EVENT_ID, Cell::Unsigned(u64::from(LOSS.event_id))),
+            (at::EVENT_NAME, name),
+            (at::MAIN_HOSTNAME, hostname),
+        ];
+        for (place, value) in values {
+            slab.cells[cells + place] = value;
+        }
+        let mut own = [Cell::Absent; MOST_FIELDS];
+        let own = &mut own[..LOSS.fields.len()];
+        loss.fill(slab, own);
+        slab.cells[cells + SYSTEM_FIELDS..].copy_from_slice(own);
+        slab.origin = self.origin.clone();
+        let seq = self.next_seq();
+        let cells = cells as u32;
+        slab.rows.push(Row { seq, time, kind: id, cells, repeat: false, partial: false, process: None, raw: None });
     }
 
     fn event_time(&mut self, line: u64, json: &Json) -> Result<u64, DecodeError> {
@@ -365,8 +391,23 @@ impl Embedded<'_> {
             login_uid: number("login_uid").map(|v| v as u32),
             login: self.text(object, path, "login"),
             cgroup: self.text(object, path, "cgroup"),
+            env: self.list(object, path, "env"),
+            tty: self.text(object, path, "tty"),
+            session: number("session").map(|v| v as u32),
+            caps: self.caps(object, path),
+            namespaces: object
+                .and_then(|o| o.get("namespaces"))
+                .map(|of| Namespaces::new(|_, name| of.get(name).and_then(Json::as_u64).map(|inode| inode as u32))),
             ..Image::default()
         }
+    }
+
+    /// As numbers, as Picket writes them, or by name, as people do.
+    fn caps(&self, object: Option<&Json>, path: &str) -> Option<Caps> {
+        let number = |key: &str| object.and_then(|o| o.get(key)).and_then(Json::as_u64);
+        let named = || self.list(object, path, "caps").map(|names| Caps::mask(names.iter().map(AsRef::as_ref)));
+        let effective = number("cap_effective").or_else(named)?;
+        Some(Caps { effective, permitted: number("cap_permitted").unwrap_or(effective) })
     }
 
     fn full(&self, object: &Json, path: &str) -> Image {

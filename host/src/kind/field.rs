@@ -1,5 +1,7 @@
 //! Fields: what a kind declares, and how a bound field is read from a row.
 
+use crate::process::Ns;
+
 /// How a field is encoded in JSON and what a guest gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -103,6 +105,13 @@ pub enum ProcessField {
     Argv,
     Login,
     Cgroup,
+    Env,
+    Tty,
+    Session,
+    Caps,
+    CapEffective,
+    CapPermitted,
+    Namespace(Ns),
     ParentExe,
     ParentExecuted,
     ParentCommandLine,
@@ -156,6 +165,49 @@ impl ProcessField {
             "name of the user who logged in (audit login uid)",
         ),
         (ProcessField::Cgroup, "context.process.cgroup", &[], Type::Text, "leaf name of the control group"),
+        (
+            ProcessField::Env,
+            "context.process.env",
+            &[],
+            Type::TextList,
+            "LD_PRELOAD, LD_AUDIT, LD_LIBRARY_PATH and SSH_CONNECTION of its environment, those that are set",
+        ),
+        (ProcessField::Tty, "context.process.tty", &[], Type::Text, "controlling terminal"),
+        (ProcessField::Session, "context.process.session", &[], Type::Unsigned, "leader of its session"),
+        (ProcessField::Caps, "context.process.caps", &[], Type::TextList, "names of its effective capabilities"),
+        (
+            ProcessField::CapEffective,
+            "context.process.cap_effective",
+            &[],
+            Type::Unsigned,
+            "effective capabilities as a number, when it started or at its last exec",
+        ),
+        (
+            ProcessField::CapPermitted,
+            "context.process.cap_permitted",
+            &[],
+            Type::Unsigned,
+            "permitted capabilities as a number, when it started or at its last exec",
+        ),
+        (ProcessField::Namespace(Ns::Mnt), "context.process.namespaces.mnt", &[], Type::Unsigned, "mount namespace"),
+        (ProcessField::Namespace(Ns::Pid), "context.process.namespaces.pid", &[], Type::Unsigned, "pid namespace"),
+        (ProcessField::Namespace(Ns::Net), "context.process.namespaces.net", &[], Type::Unsigned, "network namespace"),
+        (ProcessField::Namespace(Ns::User), "context.process.namespaces.user", &[], Type::Unsigned, "user namespace"),
+        (
+            ProcessField::Namespace(Ns::Cgroup),
+            "context.process.namespaces.cgroup",
+            &[],
+            Type::Unsigned,
+            "control group namespace",
+        ),
+        (
+            ProcessField::Namespace(Ns::Uts),
+            "context.process.namespaces.uts",
+            &[],
+            Type::Unsigned,
+            "host name namespace",
+        ),
+        (ProcessField::Namespace(Ns::Ipc), "context.process.namespaces.ipc", &[], Type::Unsigned, "IPC namespace"),
         (ProcessField::ParentExe, "context.parent.exe", &["ParentImage"], Type::Text, "executable of the creator"),
         (
             ProcessField::ParentExecuted,

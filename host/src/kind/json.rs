@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Field, SYSTEM};
-use crate::process::{Image, Process};
+use crate::process::{Image, Ns, Process};
 use crate::slab::{Cell, Slab, Value};
 
 /// The event as one line of JSON: as read when it came from JSON, else in the seed's shape.
@@ -289,6 +289,25 @@ impl Writer<'_> {
         self.number("login_uid", i.login_uid);
         self.some("login", i.login.as_deref());
         self.some("cgroup", i.cgroup.as_deref());
+        if let Some(env) = &i.env {
+            self.key("env");
+            self.list("env", env.iter().map(std::convert::AsRef::as_ref));
+        }
+        self.some("tty", i.tty.as_deref());
+        self.number("session", i.session);
+        if let Some(caps) = i.caps {
+            for (key, mask) in [("cap_effective", caps.effective), ("cap_permitted", caps.permitted)] {
+                self.key(key);
+                let _ = write!(self.out, "{mask}");
+            }
+        }
+        if let Some(namespaces) = i.namespaces {
+            self.open(Some("namespaces"));
+            for (ns, name) in Ns::ALL {
+                self.number(name, namespaces.get(ns));
+            }
+            self.close();
+        }
     }
 
     fn full(&mut self, i: &Image) {

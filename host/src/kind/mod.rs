@@ -14,14 +14,22 @@ mod json;
 mod read;
 mod system;
 
+mod bpf_attach;
+mod loss;
+mod memfd_create;
+mod module_free;
+mod module_load;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
+mod security_file_mprotect;
 mod security_file_open;
 mod security_inode_unlink;
+mod security_mmap_file;
 mod security_socket_bind;
 mod security_socket_connect;
 mod sockaddr;
+mod socket_dup;
 
 pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
@@ -29,9 +37,10 @@ pub(crate) use decode::join;
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
+pub(crate) use loss::{KIND as LOSS, Loss};
 pub(crate) use read::leaves;
 pub use read::read;
-pub(crate) use sched_process_exec::argv;
+pub(crate) use sched_process_exec::{argv, env};
 pub use system::SYSTEM;
 
 /// Every kind this build knows, in the order of [`KindId`].
@@ -43,6 +52,14 @@ pub static KINDS: &[&Kind] = &[
     &security_socket_connect::KIND,
     &security_socket_bind::KIND,
     &security_inode_unlink::KIND,
+    &module_load::KIND,
+    &module_free::KIND,
+    &bpf_attach::KIND,
+    &memfd_create::KIND,
+    &security_mmap_file::KIND,
+    &security_file_mprotect::KIND,
+    &socket_dup::KIND,
+    &loss::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].

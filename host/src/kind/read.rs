@@ -85,6 +85,10 @@ fn text(bytes: Option<&[u8]>) -> Value<'_> {
     bytes.map_or(Value::Absent, Value::Text)
 }
 
+fn number(value: Option<u32>) -> Value<'static> {
+    value.map_or(Value::Absent, |v| Value::Unsigned(u64::from(v)))
+}
+
 fn process(p: &Process, field: ProcessField) -> Value<'_> {
     let parent = p.ancestors.first().map(std::convert::AsRef::as_ref);
     let of_parent = |f: fn(&Image) -> Option<&[u8]>| text(parent.and_then(f));
@@ -99,6 +103,13 @@ fn process(p: &Process, field: ProcessField) -> Value<'_> {
         ProcessField::Argv => p.image.argv.as_deref().map_or(Value::Absent, |a| Value::List(List::Owned(a))),
         ProcessField::Login => text(p.image.login.as_deref()),
         ProcessField::Cgroup => text(p.image.cgroup.as_deref()),
+        ProcessField::Env => p.image.env.as_deref().map_or(Value::Absent, |e| Value::List(List::Owned(e))),
+        ProcessField::Tty => text(p.image.tty.as_deref()),
+        ProcessField::Session => number(p.image.session),
+        ProcessField::Caps => p.image.caps.map_or(Value::Absent, |c| Value::List(List::Caps(c.effective))),
+        ProcessField::CapEffective => p.image.caps.map_or(Value::Absent, |c| Value::Unsigned(c.effective)),
+        ProcessField::CapPermitted => p.image.caps.map_or(Value::Absent, |c| Value::Unsigned(c.permitted)),
+        ProcessField::Namespace(ns) => number(p.image.namespaces.and_then(|n| n.get(ns))),
         ProcessField::ParentExe => of_parent(|i| i.exe.as_deref()),
         ProcessField::ParentExecuted => of_parent(|i| i.executed.as_deref()),
         ProcessField::ParentCommandLine => of_parent(|i| i.cmdline.as_deref()),
@@ -121,7 +132,8 @@ pub(crate) fn leaves(slab: &Slab, row: usize, f: &mut dyn FnMut(&[u8])) {
         scalar(&slab.cell_value(slab.cells[r.cells as usize + i]), f);
     }
     if let Some(p) = &r.process {
-        for (field, ..) in ProcessField::TABLE {
+        // The names of capabilities only spell out a number: no keyword should find them.
+        for (field, ..) in ProcessField::TABLE.iter().filter(|(f, ..)| *f != ProcessField::Caps) {
             scalar(&process(p, *field), f);
         }
     }

@@ -65,17 +65,51 @@ pub(super) fn fill(slice: Slice<'_>, slab: &mut Slab, cells: &mut [Cell]) {
         }
         UNIX => {
             cells[0] = slab.text(b"AF_UNIX");
-            cells[7] = match rest.split_first() {
-                Some((0, name)) if !name.is_empty() => {
-                    let mut path = vec![b'@'];
-                    path.extend_from_slice(name);
-                    slab.text(&path)
-                }
-                _ => slab.text(rest.split(|&b| b == 0).next().unwrap_or_default()),
-            };
+            let mut path = Vec::new();
+            unix_name(rest, &mut path);
+            cells[7] = slab.text(&path);
         }
         0 => cells[0] = slab.text(b"AF_UNSPEC"),
         other => cells[0] = slab.format(format_args!("AF_{other}")),
+    }
+}
+
+/// An address of a socket of `family` in one text: `ip:port`, `[ip]:port`, `unix:path`. Absent when there is no
+/// socket, or one without a peer.
+pub(super) fn text(slice: Slice<'_>, family: u16, slab: &mut Slab) -> Cell {
+    let rest = slice.present().and_then(|b| b.get(2..)).unwrap_or_default();
+    let port = rest.first_chunk::<2>().map_or(0, |p| u16::from_be_bytes(*p));
+    match family {
+        0 => Cell::Absent,
+        INET | INET6 if port == 0 => Cell::Absent,
+        INET => match rest.get(2..6).and_then(<[u8]>::first_chunk::<4>) {
+            Some(ip) => slab.format(format_args!("{}:{port}", Ipv4Addr::from(*ip))),
+            None => Cell::Absent,
+        },
+        INET6 => match rest.get(6..22).and_then(<[u8]>::first_chunk::<16>) {
+            Some(ip) => match Ipv6Addr::from(*ip).to_ipv4_mapped() {
+                Some(v4) => slab.format(format_args!("{v4}:{port}")),
+                None => slab.format(format_args!("[{}]:{port}", Ipv6Addr::from(*ip))),
+            },
+            None => Cell::Absent,
+        },
+        UNIX => {
+            let mut text = b"unix:".to_vec();
+            unix_name(rest, &mut text);
+            slab.text(&text)
+        }
+        other => slab.format(format_args!("AF_{other}")),
+    }
+}
+
+/// Appends the name of an AF_UNIX socket: its path, `@` and an abstract name, or nothing.
+fn unix_name(rest: &[u8], to: &mut Vec<u8>) {
+    match rest.split_first() {
+        Some((0, name)) if !name.is_empty() => {
+            to.push(b'@');
+            to.extend_from_slice(name);
+        }
+        _ => to.extend_from_slice(rest.split(|&b| b == 0).next().unwrap_or_default()),
     }
 }
 
@@ -100,6 +134,30 @@ mod tests {
             _ => None,
         };
         cells.iter().map(text).collect()
+    }
+
+    #[test]
+    fn one_text_for_an_address() {
+        let said = |family: u16, bytes: &[u8]| {
+            let status = if bytes.is_empty() { Status::Absent } else { Status::Ok };
+            let slice = Slice { bytes, original: bytes.len() as u32, status, flags: SliceFlags(0) };
+            let mut slab = Slab::default();
+            match text(slice, family, &mut slab) {
+                Cell::Text(s) => Some(String::from_utf8_lossy(&slab.arena[s.range()]).into_owned()),
+                _ => None,
+            }
+        };
+        let some = |s: &str| Some(s.to_owned());
+        assert_eq!(said(INET, &[2, 0, 0x11, 0x5c, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]), some("192.0.2.1:4444"));
+        assert_eq!(said(INET, &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        let six = |ip: Ipv6Addr| [&[10, 0, 0, 22, 0, 0, 0, 0][..], &ip.octets(), &[0; 4]].concat();
+        assert_eq!(said(INET6, &six(Ipv6Addr::LOCALHOST)), some("[::1]:22"));
+        assert_eq!(said(INET6, &six(Ipv4Addr::LOCALHOST.to_ipv6_mapped())), some("127.0.0.1:22"));
+        assert_eq!(said(UNIX, b"\x01\x00/run/x\0"), some("unix:/run/x"));
+        assert_eq!(said(UNIX, b"\x01\x00\0name"), some("unix:@name"));
+        assert_eq!(said(UNIX, b""), some("unix:"));
+        assert_eq!(said(16, b""), some("AF_16"));
+        assert_eq!(said(0, b""), None);
     }
 
     #[test]

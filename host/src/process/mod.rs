@@ -33,6 +33,16 @@ pub struct Image {
     pub login: Option<Arc<[u8]>>,
     /// Leaf name of the control group.
     pub cgroup: Option<Arc<[u8]>>,
+    /// Of its environment, the few variables that are collected, as `NAME=value`.
+    pub env: Option<Arc<[Box<[u8]>]>>,
+    /// Name of the controlling terminal.
+    pub tty: Option<Arc<[u8]>>,
+    /// Process id of the session's leader.
+    pub session: Option<u32>,
+    /// As it was at the last exec or fork.
+    pub caps: Option<Caps>,
+    /// As it was at the last exec or fork.
+    pub namespaces: Option<Namespaces>,
 }
 
 /// How many ancestors a process keeps: bounds memory for any chain of forks.
@@ -47,9 +57,11 @@ pub struct Process {
     pub ancestors: Box<[Arc<Image>]>,
 }
 
+mod facts;
 mod procfs;
 mod table;
 mod users;
 
+pub use facts::{Caps, Namespaces, Ns};
 pub use table::{Table, TableCounters};
 pub use users::Users;

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use picket_ebpf::kind::sched_process_exec::Exec;
 use picket_ebpf::kind::sched_process_fork::Fork;
 use picket_ebpf::kind::seed::Seed;
-use picket_ebpf::{Header, Record};
+use picket_ebpf::{Header, Record, TaskFacts};
 use rustc_hash::FxHashMap;
 
-use super::{ANCESTORS, Image, Key, Process, Users, procfs};
+use super::{ANCESTORS, Image, Key, Process, Users, facts, procfs};
 use crate::kind;
 
 /// How long an exited process stays findable, nanoseconds of event time.
@@ -99,13 +99,14 @@ impl Table {
                 exe: bytes_of(&record, Seed::PATHNAME),
                 cwd: bytes_of(&record, Seed::CWD),
                 cgroup: bytes_of(&record, Seed::CGROUP),
+                tty: bytes_of(&record, Seed::TTY),
                 // What was executed is not kept by the kernel; the first argument is what most programs are called by.
                 executed: None,
                 cmdline: argv.as_deref().map(kind::join),
                 argv,
                 ..self.identity(h, key)
             };
-            fresh.push((key, image));
+            fresh.push((key, with_facts(image, record.body::<Seed>().map(|b| b.facts))));
         }
         for (key, image) in fresh {
             let process = self.process(Arc::new(image), Box::default());
@@ -154,10 +155,13 @@ impl Table {
             executed: bytes_of(record, Exec::CMDPATH),
             cwd: bytes_of(record, Exec::CWD),
             cgroup: bytes_of(record, Exec::CGROUP),
+            tty: bytes_of(record, Exec::TTY),
+            env: kind::env(record).map(|items| items.map(Into::into).collect()),
             cmdline: argv.as_deref().map(kind::join),
             argv,
             ..self.identity(h, key)
         };
+        let image = with_facts(image, record.body::<Exec>().map(|b| b.facts));
         let process = self.process(Arc::new(image), ancestors);
         self.insert(key, process.clone(), h.time);
         process
@@ -170,6 +174,7 @@ impl Table {
         let mut image = (*creator.image).clone();
         image.key = key;
         image.create_time = Some(body.child_start + self.offset);
+        let mut image = with_facts(image, Some(body.child));
         if let Some(cgroup) = bytes_of(record, Fork::CGROUP) {
             image.cgroup = Some(cgroup);
         }
@@ -204,6 +209,8 @@ impl Table {
                 let mut image = (*entry.process.image).clone();
                 let ancestors = entry.process.ancestors.clone();
                 image.euid = Some(h.euid);
+                // They follow the user, in ways that only the kernel knows.
+                image.caps = None;
                 image.user = Some(self.users.name(h.euid, h.time));
                 let process = self.process(Arc::new(image), ancestors);
                 if let Some(entry) = self.rows.get_mut(&key) {
@@ -289,6 +296,13 @@ impl Table {
             self.counters.evicted += 1;
         }
     }
+}
+
+/// Adds what a record says beyond its header.
+fn with_facts(image: Image, known: Option<TaskFacts>) -> Image {
+    let Some(known) = known else { return image };
+    let (caps, session, namespaces) = facts::of(&known);
+    Image { caps: Some(caps), session, namespaces: Some(namespaces), ..image }
 }
 
 fn bytes_of(record: &Record<'_>, slice: usize) -> Option<Arc<[u8]>> {

@@ -47,6 +47,8 @@ pub struct Observed<'a> {
     pub dir: PathBuf,
     pub facts: HashMap<String, String>,
     pub succeeded: bool,
+    /// The kinds that some rung of this kernel shows.
+    pub seen: Vec<Kind>,
     pub on_kprobe: bool,
     pub sees_interpreter: bool,
     pub sees_uring: bool,
@@ -57,6 +59,9 @@ pub struct Observed<'a> {
 }
 
 impl<'a> Observed<'a> {
+    pub fn seen(&self, kind: Kind) -> bool {
+        self.seen.contains(&kind)
+    }
     pub fn of(&self, pid: u32) -> impl Iterator<Item = &Record<'a>> {
         self.records.iter().filter(move |r| r.header().pid == pid)
     }

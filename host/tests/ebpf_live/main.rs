@@ -5,6 +5,7 @@
 
 mod act;
 mod area;
+mod bpf;
 mod checks;
 #[cfg(target_arch = "x86_64")]
 mod compat;
@@ -180,6 +181,7 @@ fn observe(rung: Option<Rung>) -> usize {
         succeeded,
         sees_interpreter: complete(Kind::SchedProcessExec),
         sees_uring: complete(Kind::SecurityFileOpen),
+        seen: ebpf.status().filter(|s| s.rung.is_some()).map(|s| s.kind).collect(),
         on_kprobe: ebpf.status().any(|s| s.rung == Some(Rung::Kprobe)),
         lasting: lasting.into_iter().map(|(pid, _)| pid).collect(),
         seeds: seeds.iter().map(|bytes| Record::parse(bytes).expect("a seed is a record")).collect(),
