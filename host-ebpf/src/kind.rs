@@ -88,6 +88,11 @@ kinds! {
     6 SecuritySocketBind security_socket_bind::Bind Bulk,
     7 SecurityInodeUnlink security_inode_unlink::Unlink Bulk,
     8 Seed seed::Seed Iterator,
+    23 SecurityInodeRename security_inode_rename::Rename Bulk,
+    24 SecurityInodeLink security_inode_link::Link Bulk,
+    25 SecurityInodeSymlink security_inode_symlink::Symlink Bulk,
+    26 ChmodCommon chmod_common::Chmod Bulk,
+    27 SecurityInodeMknod security_inode_mknod::Mknod Bulk,
 }
 
 impl Kind {

@@ -9,6 +9,11 @@ enum kind {
 	KIND_SECURITY_SOCKET_BIND,
 	KIND_SECURITY_INODE_UNLINK,
 	KIND_SEED,
+	KIND_SECURITY_INODE_RENAME = 23,
+	KIND_SECURITY_INODE_LINK = 24,
+	KIND_SECURITY_INODE_SYMLINK = 25,
+	KIND_CHMOD_COMMON = 26,
+	KIND_SECURITY_INODE_MKNOD = 27,
 };
 /* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
 enum slot {
@@ -21,6 +26,8 @@ enum slot {
 	SLOT_OPEN_IO_URING,
 	SLOT_UNLINK_IO_URING_SUBMIT,
 	SLOT_UNLINK_IO_URING,
+	SLOT_RENAME_IO_URING_SUBMIT,
+	SLOT_RENAME_IO_URING,
 	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

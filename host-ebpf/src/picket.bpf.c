@@ -8,8 +8,13 @@
 #include "kind/security_socket_bind.bpf.c"
 #include "kind/security_socket_connect.bpf.c"
 #include "kind/seed.bpf.c"
+#include "kind/security_inode_rename.bpf.c"
+#include "kind/security_inode_link.bpf.c"
+#include "kind/security_inode_symlink.bpf.c"
+#include "kind/chmod_common.bpf.c"
+#include "kind/security_inode_mknod.bpf.c"
 
-#define SYSCALL_KINDS(K) K(open) K(unlink) K(connect) K(bind)
+#define SYSCALL_KINDS(K) K(open) K(unlink) K(connect) K(bind) K(rename) K(link) K(symlink) K(chmod) K(mknod)
 
 /* One program for all calls: most calls are none of ours and leave after comparing their number. */
 SEC("tp_btf/sys_exit")

@@ -10,14 +10,20 @@ mod build;
 mod catalogue;
 mod decode;
 mod field;
+mod given;
 mod json;
 mod read;
 mod system;
 
+mod chmod_common;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
 mod security_file_open;
+mod security_inode_link;
+mod security_inode_mknod;
+mod security_inode_rename;
+mod security_inode_symlink;
 mod security_inode_unlink;
 mod security_socket_bind;
 mod security_socket_connect;
@@ -43,6 +49,11 @@ pub static KINDS: &[&Kind] = &[
     &security_socket_connect::KIND,
     &security_socket_bind::KIND,
     &security_inode_unlink::KIND,
+    &security_inode_rename::KIND,
+    &security_inode_link::KIND,
+    &security_inode_symlink::KIND,
+    &chmod_common::KIND,
+    &security_inode_mknod::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].
@@ -97,6 +108,8 @@ pub struct Kind {
 pub enum Rows {
     All,
     Where(fn(&Slab, usize) -> bool),
+    /// All, and too many to hand out: only with a `where` clause on the path.
+    WithPath,
 }
 
 /// A log source a kind feeds: category and product are fixed, `rows` says which of its rows.
