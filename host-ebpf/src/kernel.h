@@ -166,7 +166,7 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 struct fs_struct {
-	struct path pwd;
+	struct path root, pwd;
 };
 
 struct kernfs_node {
@@ -292,6 +292,11 @@ struct io_open {
 struct io_unlink {
 	int dfd, flags;
 	struct filename *filename;
+};
+struct io_rename {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+	int flags;
 };
 struct io_rsrc_node {
 	unsigned long file_ptr;

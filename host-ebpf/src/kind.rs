@@ -94,6 +94,11 @@ kinds! {
     20 MemfdCreate memfd_create::Memfd Bulk,
     21 SecurityMmapFile security_mmap_file::Mmap Bulk,
     22 SecurityFileMprotect security_file_mprotect::Mprotect Bulk,
+    23 SecurityInodeRename security_inode_rename::Rename Bulk,
+    24 SecurityInodeLink security_inode_link::Link Bulk,
+    25 SecurityInodeSymlink security_inode_symlink::Symlink Bulk,
+    26 ChmodCommon chmod_common::Chmod Bulk,
+    27 SecurityInodeMknod security_inode_mknod::Mknod Bulk,
     33 SocketDup socket_dup::Dup Bulk,
 }
 

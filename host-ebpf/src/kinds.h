@@ -15,6 +15,11 @@ enum kind {
 	KIND_MEMFD_CREATE = 20,
 	KIND_SECURITY_MMAP_FILE = 21,
 	KIND_SECURITY_FILE_MPROTECT = 22,
+	KIND_SECURITY_INODE_RENAME = 23,
+	KIND_SECURITY_INODE_LINK = 24,
+	KIND_SECURITY_INODE_SYMLINK = 25,
+	KIND_CHMOD_COMMON = 26,
+	KIND_SECURITY_INODE_MKNOD = 27,
 	KIND_SOCKET_DUP = 33,
 };
 /* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
@@ -31,6 +36,8 @@ enum slot {
 	SLOT_MODULE_LOAD,
 	SLOT_MODULE_FREE,
 	SLOT_MPROTECT,
+	SLOT_RENAME_IO_URING_SUBMIT,
+	SLOT_RENAME_IO_URING,
 	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

@@ -1,6 +1,7 @@
 /* The kernel side, one object. A kind is one file in kind/, one line in kinds.h, one include here and,
  * if it has a system call, one line in SYSCALL_KINDS. */
 #include "kind/bpf_attach.bpf.c"
+#include "kind/chmod_common.bpf.c"
 #include "kind/memfd_create.bpf.c"
 #include "kind/module_free.bpf.c"
 #include "kind/module_load.bpf.c"
@@ -9,6 +10,10 @@
 #include "kind/sched_process_fork.bpf.c"
 #include "kind/security_file_mprotect.bpf.c"
 #include "kind/security_file_open.bpf.c"
+#include "kind/security_inode_link.bpf.c"
+#include "kind/security_inode_mknod.bpf.c"
+#include "kind/security_inode_rename.bpf.c"
+#include "kind/security_inode_symlink.bpf.c"
 #include "kind/security_inode_unlink.bpf.c"
 #include "kind/security_mmap_file.bpf.c"
 #include "kind/security_socket_bind.bpf.c"
@@ -16,7 +21,9 @@
 #include "kind/seed.bpf.c"
 #include "kind/socket_dup.bpf.c"
 
-#define SYSCALL_KINDS(K) K(open) K(unlink) K(connect) K(bind) K(attach) K(memfd) K(mmap) K(dup)
+#define SYSCALL_KINDS(K) \
+	K(open) K(unlink) K(connect) K(bind) K(attach) K(memfd) K(mmap) K(dup) K(rename) K(link) K(symlink) \
+	K(chmod) K(mknod)
 
 /* One program for all calls: most calls are none of ours and leave after comparing their number. */
 SEC("tp_btf/sys_exit")

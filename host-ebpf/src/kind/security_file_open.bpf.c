@@ -1,8 +1,10 @@
 /* A file was opened.
  *
  * kprobe: security_file_open, entry and return: also sees what the kernel opens itself (exec, ld.so).
- * An open that the security modules refuse makes no record; one that the file system refuses
- * afterwards still does.
+ * The file system may still refuse an open that the security modules let pass, so an open by a system
+ * call waits for fd_install; what the kernel opens itself and io_uring do not come by there. No return
+ * probe around the open: it blocks on a named pipe, and a few blocked ones would use up the instances
+ * that the kernel has of a return probe.
  * tracepoint: the file behind the descriptor that the system call or the io_uring request returned.
  * Opens for exec are not seen. After an open the kernel strips the creation flags from f_flags, so
  * those the call asked for are put back; whether the file was created is the kernel's own bit.
@@ -32,6 +34,11 @@ struct open_record {
 #define O_TRUNC 01000
 #define O_CREAT_TRUNC_WRONLY 01101
 
+static __always_inline bool open_changes(u32 f_mode, u32 f_flags)
+{
+	return f_mode & (FMODE_WRITE | FMODE_CREATED) || f_flags & O_TRUNC;
+}
+
 static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32 interest, struct file *f, u32 requested, s32 fd, u64 user_path)
 {
 	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
@@ -41,7 +48,7 @@ static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32
 		return;
 	}
 	u32 f_flags = BPF_CORE_READ(f, f_flags) | (requested & CREATION_FLAGS);
-	if (interest & CHANGES_ONLY && !(f_mode & (FMODE_WRITE | FMODE_CREATED)) && !(f_flags & O_TRUNC)) {
+	if (interest & CHANGES_ONLY && !open_changes(f_mode, f_flags)) {
 		filter(KIND_SECURITY_FILE_OPEN, FILTERED_CLASS);
 		return;
 	}
@@ -188,28 +195,73 @@ int security_file_open__kprobe(struct pt_regs *ctx)
 	return 0;
 }
 
+/* Opens by system calls that have passed the security modules, with the flags of that moment: an open
+ * that ends well drops the creation flags. Both in the key, because a stacked file system opens another
+ * file meanwhile. */
+struct opened_key {
+	u64 thread, file;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct opened_key);
+	__type(value, u32);
+} OPENED SEC(".maps");
+
+/* Leaves the record of an open to fd_install. False when there is none to be made. */
+static __always_inline bool opened_later(u64 thread, struct file *f)
+{
+	u32 kind = KIND_SECURITY_FILE_OPEN;
+	struct interest *i = bpf_map_lookup_elem(&INTEREST, &kind);
+	u32 f_mode = BPF_CORE_READ(f, f_mode), f_flags = BPF_CORE_READ(f, f_flags);
+	if (!i || f_mode & (FMODE_PATH | FMODE_NOACCOUNT) || (i->flags & CHANGES_ONLY && !open_changes(f_mode, f_flags)))
+		return false;
+	struct opened_key key = { thread, (u64)f };
+	return !bpf_map_update_elem(&OPENED, &key, &f_flags, BPF_ANY);
+}
+
 SEC("kretprobe/security_file_open")
 int security_file_open__kprobe_return(struct pt_regs *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid(), path = 0;
 	u64 *stashed = bpf_map_lookup_elem(&OPENING, &id);
-	u32 interest = admit(KIND_SECURITY_FILE_OPEN, RUNG_KPROBE, true);
-	if (interest == REFUSED)
-		goto done;
-	if (!stashed) {
-		drop(KIND_SECURITY_FILE_OPEN, DROPPED_UNPAIRED);
-		return 0;
-	}
-	if ((int)PT_REGS_RC_CORE(ctx) != 0) {
-		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FAILED);
-		goto done;
-	}
+	struct file *f = stashed ? (struct file *)*stashed : 0;
 	struct call c;
 	u32 requested;
+	bool refused = (int)PT_REGS_RC_CORE(ctx) != 0;
+	if (f)
+		bpf_map_delete_elem(&OPENING, &id);
 	running_call(&c);
-	open_arguments(&c, &path, &requested);
-	open_record(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, (struct file *)*stashed, 0, -1, path);
-done:
-	bpf_map_delete_elem(&OPENING, &id);
+	if (f && !refused && open_arguments(&c, &path, &requested) && opened_later(id, f))
+		return 0;
+	u32 interest = admit(KIND_SECURITY_FILE_OPEN, RUNG_KPROBE, true);
+	if (interest == REFUSED)
+		return 0;
+	if (!f)
+		drop(KIND_SECURITY_FILE_OPEN, DROPPED_UNPAIRED);
+	else if (refused)
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FAILED);
+	else
+		open_record(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, f, 0, -1, path);
+	return 0;
+}
+
+SEC("kprobe/fd_install")
+int security_file_open__kprobe__fd_install(struct pt_regs *ctx)
+{
+	struct opened_key key = { bpf_get_current_pid_tgid(), PT_REGS_PARM2_CORE(ctx) };
+	u32 *found = bpf_map_lookup_elem(&OPENED, &key);
+	if (!found)
+		return 0;
+	u64 path;
+	u32 at_first = *found, requested;
+	struct call c;
+	bpf_map_delete_elem(&OPENED, &key);
+	running_call(&c);
+	if (!open_arguments(&c, &path, &requested)) /* another file, where one lay whose open failed */
+		return 0;
+	u32 interest = admit(KIND_SECURITY_FILE_OPEN, RUNG_KPROBE, true);
+	if (interest != REFUSED)
+		open_record(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, (struct file *)key.file, at_first, PT_REGS_PARM1_CORE(ctx), path);
 	return 0;
 }

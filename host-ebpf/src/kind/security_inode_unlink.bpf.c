@@ -5,7 +5,7 @@
  * tracepoint: the call succeeded; the inode is gone, and the path exists only in user memory, so it is
  * given as the process gave it, with the directory it starts from. io_uring keeps a kernel copy.
  */
-#include "../syscall.h"
+#include "../name.h"
 
 struct unlink_body {
 	u64 inode, ctime;
@@ -20,7 +20,6 @@ struct unlink_record {
 	struct unlink_body b;
 };
 
-#define AT_FDCWD -100
 #define AT_REMOVEDIR 0x200
 
 static __always_inline struct unlink_body *unlink_begin(u32 slot_index, u32 hook, u32 flags, u32 interest)
@@ -36,18 +35,6 @@ static __always_inline struct unlink_body *unlink_begin(u32 slot_index, u32 hook
 	struct unlink_body *b = &((struct unlink_record *)slot->record)->b;
 	__builtin_memset(b, 0, sizeof(*b));
 	return b;
-}
-
-/* Appends the directory that a relative path starts from. */
-static __always_inline void put_base(u32 slot_index, s32 dirfd)
-{
-	if (dirfd == AT_FDCWD) {
-		put_cwd(slot_index, UNLINK_BASE, (void *)current_task());
-		return;
-	}
-	struct file *f = file_of(dirfd);
-	if (f)
-		put_file_path(slot_index, UNLINK_BASE, f);
 }
 
 static __always_inline bool unlink_is_call(u32 nr)
@@ -78,11 +65,7 @@ static __always_inline bool unlink_sys_exit(struct call *c)
 	struct unlink_body *b = unlink_begin(SLOT_SYS_EXIT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest);
 	if (!b)
 		return true;
-	put_string(SLOT_SYS_EXIT, UNLINK_PATHNAME, path, USER_MEMORY | AS_GIVEN);
-	u8 first = '/';
-	bpf_probe_read_user(&first, 1, (void *)path);
-	if (first != '/')
-		put_base(SLOT_SYS_EXIT, dirfd);
+	put_given(SLOT_SYS_EXIT, UNLINK_PATHNAME, path, dirfd, USER_MEMORY);
 	submit(SLOT_SYS_EXIT, false);
 	return true;
 }
@@ -141,10 +124,7 @@ int BPF_PROG(security_inode_unlink__tracepoint__io_uring_complete, struct io_rin
 	}
 	if (!unlink_begin(SLOT_UNLINK_IO_URING, HOOK_IO_URING_COMPLETE, IO_URING, interest))
 		goto done;
-	u64 name = scalar(u->name);
-	put_string(SLOT_UNLINK_IO_URING, UNLINK_PATHNAME, name, AS_GIVEN);
-	if (u->name[0] != '/')
-		put_base(SLOT_UNLINK_IO_URING, u->dirfd);
+	put_given(SLOT_UNLINK_IO_URING, UNLINK_PATHNAME, scalar(u->name), u->dirfd, 0);
 	submit(SLOT_UNLINK_IO_URING, false);
 done:
 	bpf_map_delete_elem(&IO_UNLINKING, &id);

@@ -99,18 +99,16 @@ pub(super) fn resolve(
         let clauses: Vec<WhereClause> = subscription.where_.iter().map(clause).collect();
         let special = source.kind.as_deref().is_some_and(|k| k.starts_with('@'));
         let selection = if special { None } else { Selection::new(&source, &clauses) };
-        let Some(selection) = selection else {
-            let (code, message) = if special {
-                (
-                    "source-not-offered",
-                    format!("guest {name} subscribes to {source}, which this host does not offer yet"),
-                )
+        let lacks_path = selection.as_ref().is_some_and(Selection::lacks_path);
+        let Some(selection) = selection.filter(|_| !lacks_path) else {
+            let (code, why) = if special {
+                ("source-not-offered", ", which this host does not offer yet")
+            } else if lacks_path {
+                ("source-needs-path", " without a condition on TargetFilename: that would be every open of the host")
             } else {
-                (
-                    "source-not-fed",
-                    format!("guest {name} subscribes to {source}, and no event of this host belongs to it"),
-                )
+                ("source-not-fed", ", and no event of this host belongs to it")
             };
+            let message = format!("guest {name} subscribes to {source}{why}");
             let message = printable(&message, 1 << 10);
             bindings.push(types::Binding {
                 fields: subscription.fields.iter().map(|_| unfed(&message)).collect(),

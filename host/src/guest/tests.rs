@@ -439,6 +439,7 @@ fn sources_that_nothing_feeds_are_a_warning() {
         assert_eq!(loaded.guest.instances().remove(0).enrich(&slab(&["a"])).offered, 0);
         loaded.diagnostics.into_iter().map(|d| (d.gravity, d.code)).collect::<Vec<_>>()
     };
+    assert_eq!(source("file_access"), [(Gravity::Warning, "source-needs-path".to_owned())]);
     assert_eq!(source("registry"), [(Gravity::Warning, "source-not-fed".to_owned())]);
     assert_eq!(source("@detection"), [(Gravity::Warning, "source-not-offered".to_owned())]);
 }

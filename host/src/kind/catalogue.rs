@@ -1,7 +1,7 @@
 //! The catalogue: resolves a field name of a subscription to a way to read it, and a source to the rows it selects.
 
-use super::{Access, KINDS, KindId, ProcessField, Rows, SYSTEM, Shape};
-use crate::slab::Slab;
+use super::{Access, KINDS, Kind, KindId, ProcessField, Rows, SYSTEM, Shape};
+use crate::slab::{Cell, Slab};
 
 /// What a subscription asks for; every part that is given must equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,6 +93,47 @@ pub struct Selection {
     foreign: Foreign,
     /// `EventName` must be one of these (from the `where` clauses); empty = any.
     names: Vec<Vec<u8>>,
+    /// What the path must be (from the `where` clauses): all of these.
+    paths: Vec<PathClause>,
+}
+
+/// A `where` clause on the path, ready to be compared.
+#[derive(Clone, Debug)]
+struct PathClause {
+    op: Op,
+    any_of: Vec<Vec<u8>>,
+    /// Per kind, the cell that holds the path.
+    cells: Vec<Option<u16>>,
+}
+
+impl PathClause {
+    fn new(clause: &WhereClause) -> PathClause {
+        let cell = |k: &&Kind| k.fields.iter().position(|f| f.sigma.contains(&PATH)).map(|i| i as u16);
+        PathClause { op: clause.op, any_of: clause.any_of.clone(), cells: KINDS.iter().map(cell).collect() }
+    }
+
+    /// Whether the row's path meets the clause; a row without a path does not.
+    fn meets(&self, slab: &Slab, row: usize, kind: KindId) -> bool {
+        let Some(cell) = self.cells[kind.0 as usize] else { return false };
+        let Cell::Text(span) = slab.own_cells(row)[cell as usize] else { return false };
+        let path = &slab.arena[span.range()];
+        self.any_of.iter().any(|p| self.op.holds(path, p))
+    }
+}
+
+impl Op {
+    fn holds(self, value: &[u8], pattern: &[u8]) -> bool {
+        let same = |part: Option<&[u8]>| part.is_some_and(|p| p.eq_ignore_ascii_case(pattern));
+        match self {
+            Op::Equals => value.eq_ignore_ascii_case(pattern),
+            Op::Prefix => same(value.get(..pattern.len())),
+            Op::Suffix => same(value.len().checked_sub(pattern.len()).and_then(|from| value.get(from..))),
+            // `windows` refuses a width of 0.
+            Op::Contains => {
+                pattern.is_empty() || value.windows(pattern.len()).any(|part| part.eq_ignore_ascii_case(pattern))
+            }
+        }
+    }
 }
 
 /// Which foreign JSON rows a selection admits.
@@ -105,6 +146,9 @@ enum Foreign {
     Only(String),
     All,
 }
+
+/// The field that `where` clauses filter by, in every source.
+const PATH: &str = "TargetFilename";
 
 const PRODUCT: &str = "linux";
 
@@ -149,7 +193,8 @@ impl Selection {
             .find(|c| c.op == Op::Equals && matches!(c.field.as_str(), "EventName" | "System.EventName"))
             .map(|c| c.any_of.clone())
             .unwrap_or_default();
-        known.then_some(Selection { kinds, foreign, names })
+        let paths = clauses.iter().filter(|c| c.field == PATH).map(PathClause::new).collect();
+        known.then_some(Selection { kinds, foreign, names, paths })
     }
 
     /// Whether a row belongs to the subscription.
@@ -160,6 +205,9 @@ impl Selection {
             if let Rows::Where(belongs) = rows
                 && !belongs(slab, row)
             {
+                return false;
+            }
+            if !self.paths.iter().all(|c| c.meets(slab, row, r.kind)) {
                 return false;
             }
             kind.name.as_bytes()
@@ -189,7 +237,12 @@ impl Selection {
 
     /// Whether every row of the kind is wanted, or only those of one narrower log source.
     pub fn takes_all(&self, kind: KindId) -> bool {
-        matches!(self.kinds[kind.0 as usize], Some(Rows::All))
+        matches!(self.kinds[kind.0 as usize], Some(Rows::All | Rows::WithPath))
+    }
+
+    /// Whether the source is too big to be handed out without a `where` clause on the path, and there is none.
+    pub fn lacks_path(&self) -> bool {
+        self.paths.is_empty() && self.kinds.iter().any(|rows| matches!(rows, Some(Rows::WithPath)))
     }
 }
 
@@ -286,4 +339,81 @@ fn names_of<'a>(prefix: &'a str, path: &'a str, sigma: &'a [&'a str]) -> impl It
 
 fn path_is(path: &str, prefix: &str, field: &str) -> bool {
     field.strip_prefix(prefix) == Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::Decoder;
+
+    fn source(category: &str) -> Source {
+        Source { category: Some(category.to_owned()), product: Some(PRODUCT.to_owned()), ..Source::default() }
+    }
+
+    fn path(op: Op, any_of: &[&str]) -> WhereClause {
+        WhereClause { field: PATH.to_owned(), op, any_of: any_of.iter().map(|p| p.as_bytes().to_vec()).collect() }
+    }
+
+    #[test]
+    fn patterns_ignore_ascii_case_only() {
+        for (op, value, pattern, holds) in [
+            (Op::Equals, "/etc/Shadow", "/ETC/shadow", true),
+            (Op::Equals, "/etc/shadow-", "/etc/shadow", false),
+            (Op::Prefix, "/Home/x", "/home/", true),
+            (Op::Prefix, "/hom", "/home/", false),
+            (Op::Suffix, "/x/.SSH/id", ".ssh/id", true),
+            (Op::Suffix, "id", ".ssh/id", false),
+            (Op::Contains, "/a/BC/d", "bc", true),
+            (Op::Contains, "/a/b/c", "bc", false),
+            (Op::Contains, "", "", true),
+            (Op::Contains, "", "x", false),
+            (Op::Equals, "\u{c4}", "\u{e4}", false),
+        ] {
+            assert_eq!(op.holds(value.as_bytes(), pattern.as_bytes()), holds, "{op:?} {value} {pattern}");
+        }
+    }
+
+    #[test]
+    fn rows_that_miss_the_path_are_not_sent() {
+        let mut slab = Slab::default();
+        let mut decoder = Decoder::default();
+        let with_path = KINDS.iter().filter(|k| k.fields.iter().any(|f| f.sigma.contains(&PATH)));
+        let mut rows = 0;
+        for kind in with_path {
+            let field = kind.fields.iter().find(|f| f.sigma.contains(&PATH)).unwrap();
+            for value in [json!("/etc/cron.d/job"), json!("/srv/job"), json!(null)] {
+                let mut data = serde_json::Map::new();
+                data.insert(field.path.to_owned(), value);
+                let event = json!({ "System": { "EventName": kind.name }, "EventData": data });
+                decoder.value(rows, event, &mut slab).unwrap();
+                rows += 1;
+            }
+        }
+        assert!(rows >= 3);
+        let selected = |clauses: &[WhereClause]| {
+            let mut rows = Vec::new();
+            slab.select(&Selection::new(&source(EBPF), clauses).unwrap(), &mut rows);
+            rows
+        };
+        let thirds: Vec<u32> = (0..rows as u32).step_by(3).collect();
+        assert_eq!(selected(&[path(Op::Prefix, &["/nowhere", "/ETC/"])]), thirds);
+        assert_eq!(selected(&[path(Op::Suffix, &["/job"]), path(Op::Contains, &["cron"])]), thirds);
+        assert_eq!(selected(&[]).len() as u64, rows);
+    }
+
+    #[test]
+    fn a_source_of_every_open_wants_a_path() {
+        let open = KINDS.iter().find(|k| k.sources.iter().any(|s| matches!(s.rows, Rows::WithPath))).unwrap();
+        let every = open.sources.iter().find(|s| matches!(s.rows, Rows::WithPath)).unwrap();
+        assert!(Selection::new(&source(every.category), &[]).unwrap().lacks_path());
+        let name = WhereClause { field: "EventName".to_owned(), ..path(Op::Equals, &[open.name]) };
+        assert!(Selection::new(&source(every.category), &[name]).unwrap().lacks_path());
+        let narrowed = Selection::new(&source(every.category), &[path(Op::Suffix, &["/shadow"])]).unwrap();
+        assert!(!narrowed.lacks_path());
+        // Collected whole: the clause is the host's to apply.
+        assert!(narrowed.wanted().all(|k| narrowed.takes_all(k)));
+        assert!(!Selection::new(&source(EBPF), &[]).unwrap().lacks_path());
+    }
 }

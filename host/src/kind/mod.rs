@@ -10,6 +10,7 @@ mod build;
 mod catalogue;
 mod decode;
 mod field;
+mod given;
 mod json;
 mod read;
 mod system;
@@ -19,11 +20,16 @@ mod loss;
 mod memfd_create;
 mod module_free;
 mod module_load;
+mod chmod_common;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
 mod security_file_mprotect;
 mod security_file_open;
+mod security_inode_link;
+mod security_inode_mknod;
+mod security_inode_rename;
+mod security_inode_symlink;
 mod security_inode_unlink;
 mod security_mmap_file;
 mod security_socket_bind;
@@ -58,6 +64,11 @@ pub static KINDS: &[&Kind] = &[
     &memfd_create::KIND,
     &security_mmap_file::KIND,
     &security_file_mprotect::KIND,
+    &security_inode_rename::KIND,
+    &security_inode_link::KIND,
+    &security_inode_symlink::KIND,
+    &chmod_common::KIND,
+    &security_inode_mknod::KIND,
     &socket_dup::KIND,
     &loss::KIND,
 ];
@@ -114,6 +125,8 @@ pub struct Kind {
 pub enum Rows {
     All,
     Where(fn(&Slab, usize) -> bool),
+    /// All, and too many to hand out: only with a `where` clause on the path.
+    WithPath,
 }
 
 /// A log source a kind feeds: category and product are fixed, `rows` says which of its rows.

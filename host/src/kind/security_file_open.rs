@@ -29,7 +29,10 @@ pub(super) static KIND: Kind = Kind {
             .sigma(&["FileOp"])
             .optional(),
     ],
-    sources: &[LogSource { category: "file_event", rows: Rows::Where(changes_a_file) }],
+    sources: &[
+        LogSource { category: "file_event", rows: Rows::Where(changes_a_file) },
+        LogSource { category: "file_access", rows: Rows::WithPath },
+    ],
     repeat_key: Some(repeat_key),
     decode,
     derive,
@@ -40,7 +43,8 @@ fn changes_a_file(slab: &Slab, row: usize) -> bool {
     slab.every_open || (!slab.rows[row].repeat && matches!(slab.own_cells(row)[FILE_OP], Cell::Text(_)))
 }
 
-/// Writes by one process to one inode; a creation is always news.
+/// Writes by one process to one inode at one path; a creation is always news. The path counts, because a second name for
+/// a file must not hide a write by its first.
 fn repeat_key(slab: &Slab, row: usize) -> Option<u64> {
     let cells = slab.own_cells(row);
     let (Cell::Text(op), Cell::Unsigned(inode)) = (cells[FILE_OP], cells[3]) else { return None };
@@ -49,10 +53,12 @@ fn repeat_key(slab: &Slab, row: usize) -> Option<u64> {
         return None;
     }
     let dev = if let Cell::Unsigned(dev) = cells[2] { dev } else { 0 };
-    let mut key = [0u8; 24];
+    let path = if let Cell::Text(path) = cells[0] { &slab.arena[path.range()] } else { &[][..] };
+    let mut key = [0u8; 32];
     key[..8].copy_from_slice(&process.id.to_ne_bytes());
     key[8..16].copy_from_slice(&inode.to_ne_bytes());
-    key[16..].copy_from_slice(&dev.to_ne_bytes());
+    key[16..24].copy_from_slice(&dev.to_ne_bytes());
+    key[24..].copy_from_slice(&xxhash_rust::xxh3::xxh3_64(path).to_ne_bytes());
     Some(xxhash_rust::xxh3::xxh3_64(&key))
 }
 

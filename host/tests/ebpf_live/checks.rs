@@ -262,9 +262,7 @@ fn opens(o: &Observed<'_>, r: &mut Report) {
         r.that("open: ctime", b.ctime == o.number("created-ctime"), || {
             format!("{} {}", b.ctime, o.number("created-ctime"))
         });
-        if !o.on_kprobe {
-            r.that("open: descriptor", u64::from(b.fd.cast_unsigned()) == o.number("created-fd"), || b.fd.to_string());
-        }
+        r.that("open: descriptor", u64::from(b.fd.cast_unsigned()) == o.number("created-fd"), || b.fd.to_string());
         r.that("open: path of the call", record.slice(Open::SYSCALL_PATHNAME).bytes == o.path("created"), || {
             show(record.slice(Open::SYSCALL_PATHNAME))
         });

@@ -34,6 +34,12 @@ fn main() -> ExitCode {
         act::all(Path::new(dir)).expect("the acts succeed");
         return ExitCode::SUCCESS;
     }
+    for what in ["--files-mount", "--files-chroot"] {
+        if let Some(here) = after(what) {
+            area::files::act_as_child(what, Path::new(here)).expect("the child's acts succeed");
+            return ExitCode::SUCCESS;
+        }
+    }
     if let Some(path) = after("--flood") {
         act::flood(Path::new(path), checks::FLOOD_OPENS, checks::FLOOD_CHILDREN).expect("the flood succeeds");
         return ExitCode::SUCCESS;

@@ -14,6 +14,7 @@ use std::{
 const OFF_CQ_RING: i64 = 0x800_0000;
 const OFF_SQES: i64 = 0x1000_0000;
 const OP_OPENAT: u8 = 18;
+const OP_RENAMEAT: u8 = 35;
 const OP_UNLINKAT: u8 = 36;
 const REGISTER_FILES: u32 = 2;
 const ENTER_GETEVENTS: u32 = 1;
@@ -114,23 +115,29 @@ impl Ring {
     /// Creates `path`; into slot `table_slot` (from 1) of the ring's table, or as a descriptor (0).
     pub fn open_create(&self, path: &Path, table_slot: u32) -> io::Result<()> {
         let flags = libc::O_CREAT | libc::O_WRONLY;
-        self.request(OP_OPENAT, path, 0o600, flags as u32, table_slot)
+        self.request(OP_OPENAT, path, 0, 0o600, flags as u32, table_slot)
     }
 
     /// Removes `path`.
     pub fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.request(OP_UNLINKAT, path, 0, 0, 0)
+        self.request(OP_UNLINKAT, path, 0, 0, 0, 0)
+    }
+
+    /// Renames `from` to `to`, both from the working directory.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let to = CString::new(to).map_err(io::Error::other)?;
+        self.request(OP_RENAMEAT, Path::new(from), to.as_ptr() as u64, libc::AT_FDCWD as u32, 0, 0)
     }
 
     /// Submits one request and waits for its completion.
-    fn request(&self, opcode: u8, path: &Path, len: u32, op_flags: u32, table_slot: u32) -> io::Result<()> {
+    fn request(&self, opcode: u8, path: &Path, off: u64, len: u32, op_flags: u32, table_slot: u32) -> io::Result<()> {
         let name = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
         let sqe = Sqe {
             opcode,
             flags: 0,
             ioprio: 0,
             fd: libc::AT_FDCWD,
-            off: 0,
+            off,
             addr: name.as_ptr() as u64,
             len,
             op_flags,

@@ -3,10 +3,15 @@
 //! inlined), and nothing but an operation shows it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::CString,
+    fs::{self, File, OpenOptions, Permissions},
     io,
     net::{Ipv4Addr, TcpStream, UdpSocket},
-    path::PathBuf,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -20,6 +25,7 @@ pub fn operate() {
     let _ = OpenOptions::new().write(true).open("/dev/null");
     let _ = temporary_file().and_then(|(path, file)| {
         std::mem::drop(file);
+        names(&path);
         fs::remove_file(path)
     });
     // SAFETY: a constant name ended by NUL; the descriptor, if there is one, is ours alone.
@@ -32,6 +38,26 @@ pub fn operate() {
     let loopback = (Ipv4Addr::LOCALHOST, 9); // discard: nobody listens, and if somebody does, no matter
     let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.connect(loopback));
     let _ = TcpStream::connect_timeout(&loopback.into(), Duration::from_millis(100));
+}
+
+/// Changes the mode of a file of our own, and makes and removes names beside it.
+fn names(path: &Path) {
+    let beside = path.with_extension("other");
+    // Another mode than before: setting what is set already is no change.
+    let _ = fs::set_permissions(path, Permissions::from_mode(0o400));
+    let makes: [fn(&Path, &Path) -> io::Result<()>; 3] = [|a, b| fs::hard_link(a, b), |a, b| symlink(a, b), fifo];
+    for make in makes {
+        let _ = make(path, &beside);
+        let _ = fs::remove_file(&beside);
+    }
+    let _ = fs::rename(path, &beside).and_then(|()| fs::rename(&beside, path));
+}
+
+/// Makes a named pipe; the shape is that of the functions which make links.
+fn fifo(_: &Path, at: &Path) -> io::Result<()> {
+    let name = CString::new(at.as_os_str().as_bytes())?;
+    // SAFETY: a NUL-terminated path.
+    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A new empty file, in the first directory that takes one.

@@ -3,7 +3,7 @@
 
 mod calls;
 mod code;
-mod files;
+pub mod files;
 mod network;
 
 use std::{io, path::Path};

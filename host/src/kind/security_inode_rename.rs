@@ -1,0 +1,49 @@
+//! A file gets another name.
+
+use picket_ebpf::Record;
+use picket_ebpf::kind::security_inode_rename::Rename;
+
+use super::{Field, Kind, LogSource, Rows, Type, given};
+use crate::slab::{Cell, Slab};
+
+const FILE_OP: usize = 6;
+
+pub(super) static KIND: Kind = Kind {
+    name: "security_inode_rename",
+    doc: "a file gets another name; of two that exchange theirs there are two events",
+    event_id: 768,
+    record: picket_ebpf::Kind::SecurityInodeRename as u16,
+    narrow: 0,
+    lifecycle: false,
+    fields: &[
+        Field::new("old_path", Type::Text, "path before").sigma(&["SourceFilename"]),
+        Field::new("new_path", Type::Text, "path after").sigma(&["TargetFilename"]),
+        Field::new("flags", Type::Unsigned, "RENAME_* bits: 1 do not replace, 2 exchange, 4 leave a whiteout").optional(),
+        Field::new("inode", Type::Unsigned, "inode; absent where the hook does not see it").optional(),
+        Field::new("dev", Type::Unsigned, "device, (major << 20) | minor; absent likewise").optional(),
+        Field::new("ctime", Type::Unsigned, "change time of the inode, unix ns; absent likewise").optional(),
+        Field::new("FileOp", Type::Text, "rename").sigma(&["FileOp"]).optional(),
+    ],
+    sources: &[
+        LogSource { category: "file_event", rows: Rows::All },
+        LogSource { category: "file_rename", rows: Rows::All },
+    ],
+    // A rename is always news.
+    repeat_key: None,
+    decode,
+    derive,
+};
+
+fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
+    let Some(body) = record.body::<Rename>() else { return };
+    cells[0] = given::path(record, Rename::OLD, slab);
+    cells[1] = given::path(record, Rename::NEW, slab);
+    cells[2] = Cell::Unsigned(u64::from(body.rename_flags));
+    cells[3..6].copy_from_slice(&given::object(body.inode_known, body.inode, body.dev, body.ctime));
+}
+
+fn derive(slab: &mut Slab, cells: &mut [Cell]) {
+    if cells[FILE_OP] == Cell::Absent {
+        cells[FILE_OP] = slab.text(b"rename");
+    }
+}
