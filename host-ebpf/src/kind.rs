@@ -88,6 +88,14 @@ kinds! {
     6 SecuritySocketBind security_socket_bind::Bind Bulk,
     7 SecurityInodeUnlink security_inode_unlink::Unlink Bulk,
     8 Seed seed::Seed Iterator,
+    9 Kill kill::Kill Bulk,
+    10 Chown chown::Chown Bulk,
+    11 Fchownat fchownat::Fchownat Bulk,
+    12 Unlink unlink::Unlink Bulk,
+    13 Mount mount::Mount Bulk,
+    14 Ptrace ptrace::Ptrace Bulk,
+    15 SwitchTaskNs switch_task_ns::SwitchTaskNs Bulk,
+    16 CommitCreds commit_creds::CommitCreds Bulk,
 }
 
 impl Kind {

@@ -9,6 +9,14 @@ enum kind {
 	KIND_SECURITY_SOCKET_BIND,
 	KIND_SECURITY_INODE_UNLINK,
 	KIND_SEED,
+	KIND_KILL = 9,
+	KIND_CHOWN = 10,
+	KIND_FCHOWNAT = 11,
+	KIND_UNLINK = 12,
+	KIND_MOUNT = 13,
+	KIND_PTRACE = 14,
+	KIND_SWITCH_TASK_NS = 15,
+	KIND_COMMIT_CREDS = 16,
 };
 /* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
 enum slot {
@@ -21,6 +29,7 @@ enum slot {
 	SLOT_OPEN_IO_URING,
 	SLOT_UNLINK_IO_URING_SUBMIT,
 	SLOT_UNLINK_IO_URING,
+	SLOT_CREDS_EXEC,
 	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

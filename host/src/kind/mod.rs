@@ -7,6 +7,7 @@ use picket_ebpf::Record;
 use crate::slab::{Cell, Slab};
 
 mod build;
+mod call;
 mod catalogue;
 mod decode;
 mod field;
@@ -14,6 +15,12 @@ mod json;
 mod read;
 mod system;
 
+mod chown;
+mod commit_creds;
+mod fchownat;
+mod kill;
+mod mount;
+mod ptrace;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
@@ -22,6 +29,8 @@ mod security_inode_unlink;
 mod security_socket_bind;
 mod security_socket_connect;
 mod sockaddr;
+mod switch_task_ns;
+mod unlink;
 
 pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
@@ -43,6 +52,14 @@ pub static KINDS: &[&Kind] = &[
     &security_socket_connect::KIND,
     &security_socket_bind::KIND,
     &security_inode_unlink::KIND,
+    &kill::KIND,
+    &chown::KIND,
+    &fchownat::KIND,
+    &unlink::KIND,
+    &mount::KIND,
+    &ptrace::KIND,
+    &switch_task_ns::KIND,
+    &commit_creds::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].
@@ -72,7 +89,7 @@ pub struct Kind {
     /// Tracee's name, as in the model.
     pub name: &'static str,
     pub doc: &'static str,
-    /// `System.EventID` on x86-64: data, never a key (it changed between Tracee versions).
+    /// `System.EventID` on this architecture: data, never a key (it changed between Tracee versions).
     pub event_id: u32,
     /// The kind number in a kernel record.
     pub record: u16,
