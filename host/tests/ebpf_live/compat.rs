@@ -5,6 +5,11 @@ use std::{io, os::unix::ffi::OsStrExt, path::Path};
 /// `open(path, O_RDONLY)` by `int 0x80`.
 pub fn open(path: &Path) -> io::Result<i32> {
     const I386_OPEN: u64 = 5;
+    call(I386_OPEN, path, 0, 0)
+}
+
+/// A call with a path and two more arguments by `int 0x80`.
+pub fn call(number: u64, path: &Path, second: u64, third: u64) -> io::Result<i32> {
     // The 32-bit entry takes 32-bit pointers.
     // SAFETY: an anonymous mapping, checked below.
     let page = unsafe {
@@ -30,8 +35,8 @@ pub fn open(path: &Path) -> io::Result<i32> {
         std::arch::asm!(
             "xchg {path}, rbx", "int 0x80", "xchg {path}, rbx",
             path = inout(reg) page as u64 => _,
-            inout("rax") I386_OPEN => result,
-            in("rcx") 0u64, in("rdx") 0u64,
+            inout("rax") number => result,
+            in("rcx") second, in("rdx") third,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }

@@ -3,10 +3,12 @@
 //! inlined), and nothing but an operation shows it.
 
 use std::{
+    ffi::CString,
     fs::{self, File, OpenOptions},
     io,
     net::{Ipv4Addr, TcpStream, UdpSocket},
-    path::PathBuf,
+    os::unix::{ffi::OsStrExt, fs as unix_fs},
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -20,11 +22,33 @@ pub fn operate() {
     let _ = OpenOptions::new().write(true).open("/dev/null");
     let _ = temporary_file().and_then(|(path, file)| {
         std::mem::drop(file);
+        let _ = fs_owner(&path);
         fs::remove_file(path)
     });
+    aim_at_ourselves();
     let loopback = (Ipv4Addr::LOCALHOST, 9); // discard: nobody listens, and if somebody does, no matter
     let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.connect(loopback));
     let _ = TcpStream::connect_timeout(&loopback.into(), Duration::from_millis(100));
+}
+
+/// Gives a file the owner it has, with both calls that do it by path.
+fn fs_owner(path: &Path) -> io::Result<()> {
+    unix_fs::chown(path, None, None)?;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let keep = u32::MAX;
+    // SAFETY: a NUL-terminated path that outlives the call.
+    unsafe { libc::fchownat(libc::AT_FDCWD, name.as_ptr(), keep, keep, 0) };
+    Ok(())
+}
+
+/// Asks whether we may signal ourselves, and to trace ourselves, which the kernel refuses.
+fn aim_at_ourselves() {
+    // SAFETY: no memory is passed; signal 0 is not sent, and no process can attach to itself.
+    unsafe {
+        let own = libc::getpid();
+        libc::kill(own, 0);
+        libc::syscall(libc::SYS_ptrace, libc::PTRACE_ATTACH, own, 0, 0);
+    }
 }
 
 /// A new empty file, in the first directory that takes one.
