@@ -1,10 +1,17 @@
 /* The kernel side, one object. A kind is one file in kind/, one line in kinds.h, one include here and,
- * if it has a system call, one line in SYSCALL_KINDS. */
+ * if it has a system call, one name in SYSCALL_KINDS: those that share their calls with another kind
+ * come first. */
 #include "kind/bpf_attach.bpf.c"
 #include "kind/chmod_common.bpf.c"
+#include "kind/chown.bpf.c"
+#include "kind/commit_creds.bpf.c"
+#include "kind/fchownat.bpf.c"
+#include "kind/kill.bpf.c"
 #include "kind/memfd_create.bpf.c"
 #include "kind/module_free.bpf.c"
 #include "kind/module_load.bpf.c"
+#include "kind/mount.bpf.c"
+#include "kind/ptrace.bpf.c"
 #include "kind/sched_process_exec.bpf.c"
 #include "kind/sched_process_exit.bpf.c"
 #include "kind/sched_process_fork.bpf.c"
@@ -20,10 +27,13 @@
 #include "kind/security_socket_connect.bpf.c"
 #include "kind/seed.bpf.c"
 #include "kind/socket_dup.bpf.c"
+#include "kind/switch_task_ns.bpf.c"
+#include "kind/unlink.bpf.c"
 
 #define SYSCALL_KINDS(K) \
-	K(open) K(unlink) K(connect) K(bind) K(attach) K(memfd) K(mmap) K(dup) K(rename) K(link) K(symlink) \
-	K(chmod) K(mknod)
+	K(unlink_call) K(commit_creds) K(open) K(unlink) K(connect) K(bind) K(attach) K(memfd) K(mmap) \
+	K(dup) K(rename) K(link) K(symlink) K(chmod) K(mknod) K(kill) K(chown) K(fchownat) K(mount) \
+	K(ptrace) K(switch_task_ns)
 
 /* One program for all calls: most calls are none of ours and leave after comparing their number. */
 SEC("tp_btf/sys_exit")
@@ -34,7 +44,7 @@ int BPF_PROG(shared__tracepoint__sys_exit, struct pt_regs *regs, long ret)
 	if (!(false SYSCALL_KINDS(IS)))
 		return 0;
 	c.compat = is_compat();
-	call_arguments((void *)scalar(regs), &c);
+	call_arguments(regs, &c, true);
 #define HANDLE(kind)               \
 	if (kind##_sys_exit(&c))   \
 		return 0;

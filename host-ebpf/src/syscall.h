@@ -13,22 +13,22 @@ struct call {
 #if defined(__TARGET_ARCH_x86)
 #define NUMBER orig_ax
 #define X32_SYSCALL_BIT 0x40000000
-static __always_inline void call_arguments(struct pt_regs *r, struct call *c)
+static __always_inline void call_arguments(struct pt_regs *r, struct call *c, const bool typed)
 {
 	if (c->compat) {
-		c->arg[0] = (u32)BPF_CORE_READ(r, bx);
-		c->arg[1] = (u32)BPF_CORE_READ(r, cx);
-		c->arg[2] = (u32)BPF_CORE_READ(r, dx);
-		c->arg[3] = (u32)BPF_CORE_READ(r, si);
-		c->arg[4] = (u32)BPF_CORE_READ(r, di);
-		c->arg[5] = (u32)BPF_CORE_READ(r, bp);
+		c->arg[0] = (u32)READ(typed, r, bx);
+		c->arg[1] = (u32)READ(typed, r, cx);
+		c->arg[2] = (u32)READ(typed, r, dx);
+		c->arg[3] = (u32)READ(typed, r, si);
+		c->arg[4] = (u32)READ(typed, r, di);
+		c->arg[5] = (u32)READ(typed, r, bp);
 	} else {
-		c->arg[0] = BPF_CORE_READ(r, di);
-		c->arg[1] = BPF_CORE_READ(r, si);
-		c->arg[2] = BPF_CORE_READ(r, dx);
-		c->arg[3] = BPF_CORE_READ(r, r10);
-		c->arg[4] = BPF_CORE_READ(r, r8);
-		c->arg[5] = BPF_CORE_READ(r, r9);
+		c->arg[0] = READ(typed, r, di);
+		c->arg[1] = READ(typed, r, si);
+		c->arg[2] = READ(typed, r, dx);
+		c->arg[3] = READ(typed, r, r10);
+		c->arg[4] = READ(typed, r, r8);
+		c->arg[5] = READ(typed, r, r9);
 	}
 }
 enum {
@@ -36,6 +36,14 @@ enum {
 	SYS_CONNECT = 42, SYS_BIND = 49, SYS_UNLINK = 87, SYS_UNLINKAT = 263,
 	SYS32_OPEN = 5, SYS32_CREAT = 8, SYS32_OPENAT = 295, SYS32_OPENAT2 = 437, SYS32_OPEN_BY_HANDLE_AT = 342,
 	SYS32_SOCKETCALL = 102, SYS32_CONNECT = 362, SYS32_BIND = 361, SYS32_UNLINK = 10, SYS32_UNLINKAT = 301,
+
+	SYS_KILL = 62, SYS_TKILL = 200, SYS_TGKILL = 234, SYS_RT_SIGQUEUEINFO = 129, SYS_RT_TGSIGQUEUEINFO = 297,
+	SYS_CHOWN = 92, SYS_FCHOWN = 93, SYS_LCHOWN = 94, SYS_FCHOWNAT = 260, SYS_MOUNT = 165,
+	SYS_PTRACE = 101, SYS_PROCESS_VM_READV = 310, SYS_PROCESS_VM_WRITEV = 311, SYS_UNSHARE = 272, SYS_SETNS = 308,
+	SYS_SETUID = 105, SYS_SETGID = 106, SYS_SETREUID = 113, SYS_SETREGID = 114, SYS_SETRESUID = 117, SYS_SETRESGID = 119,
+	SYS_SETFSUID = 122, SYS_SETFSGID = 123, SYS_CAPSET = 126,
+	SYS32_TGKILL = 270, SYS32_RT_TGSIGQUEUEINFO = 335, SYS32_FCHOWNAT = 298,
+	SYS32_PROCESS_VM_READV = 347, SYS32_PROCESS_VM_WRITEV = 348, SYS32_UNSHARE = 310, SYS32_SETNS = 346,
 };
 enum {
 	SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_PKEY_MPROTECT = 329, SYS_IOCTL = 16, SYS_DUP = 32, SYS_DUP2 = 33, SYS_DUP3 = 292,
@@ -52,14 +60,14 @@ enum {
 #else
 #define NUMBER syscallno
 #define X32_SYSCALL_BIT 0
-static __always_inline void call_arguments(struct pt_regs *r, struct call *c)
+static __always_inline void call_arguments(struct pt_regs *r, struct call *c, const bool typed)
 {
-	c->arg[0] = BPF_CORE_READ(r, orig_x0);
-	c->arg[1] = BPF_CORE_READ(r, regs[1]);
-	c->arg[2] = BPF_CORE_READ(r, regs[2]);
-	c->arg[3] = BPF_CORE_READ(r, regs[3]);
-	c->arg[4] = BPF_CORE_READ(r, regs[4]);
-	c->arg[5] = BPF_CORE_READ(r, regs[5]);
+	c->arg[0] = READ(typed, r, orig_x0);
+	c->arg[1] = READ(typed, r, regs[1]);
+	c->arg[2] = READ(typed, r, regs[2]);
+	c->arg[3] = READ(typed, r, regs[3]);
+	c->arg[4] = READ(typed, r, regs[4]);
+	c->arg[5] = READ(typed, r, regs[5]);
 }
 /* Calls that the architecture does not have get numbers that it never uses. */
 enum {
@@ -68,6 +76,15 @@ enum {
 	SYS_CONNECT = 203, SYS_BIND = 200, SYS_UNLINKAT = 35,
 	SYS32_OPEN = 5, SYS32_CREAT = 8, SYS32_OPENAT = 322, SYS32_OPENAT2 = 437, SYS32_OPEN_BY_HANDLE_AT = 371,
 	SYS32_SOCKETCALL = 102, SYS32_CONNECT = 283, SYS32_BIND = 282, SYS32_UNLINK = 10, SYS32_UNLINKAT = 328,
+
+	SYS_CHOWN = 0xffff8, SYS_LCHOWN,
+	SYS_KILL = 129, SYS_TKILL = 130, SYS_TGKILL = 131, SYS_RT_SIGQUEUEINFO = 138, SYS_RT_TGSIGQUEUEINFO = 240,
+	SYS_FCHOWN = 55, SYS_FCHOWNAT = 54, SYS_MOUNT = 40,
+	SYS_PTRACE = 117, SYS_PROCESS_VM_READV = 270, SYS_PROCESS_VM_WRITEV = 271, SYS_UNSHARE = 97, SYS_SETNS = 268,
+	SYS_SETUID = 146, SYS_SETGID = 144, SYS_SETREUID = 145, SYS_SETREGID = 143, SYS_SETRESUID = 147, SYS_SETRESGID = 149,
+	SYS_SETFSUID = 151, SYS_SETFSGID = 152, SYS_CAPSET = 91,
+	SYS32_TGKILL = 268, SYS32_RT_TGSIGQUEUEINFO = 363, SYS32_FCHOWNAT = 325,
+	SYS32_PROCESS_VM_READV = 376, SYS32_PROCESS_VM_WRITEV = 377, SYS32_UNSHARE = 337, SYS32_SETNS = 375,
 };
 enum {
 	SYS_DUP2 = 0xfff00, SYS32_MMAP, /* not there */
@@ -84,6 +101,17 @@ enum {
 };
 #define THREAD_BYTES 16384
 #endif
+
+/* Calls with one number on every architecture, and those that i386 and 32-bit arm share. */
+enum {
+	SYS_PIDFD_SEND_SIGNAL = 424, SYS_MOVE_MOUNT = 429,
+	SYS32_KILL = 37, SYS32_TKILL = 238, SYS32_RT_SIGQUEUEINFO = 178, SYS32_MOUNT = 21, SYS32_PTRACE = 26,
+	SYS32_CHOWN16 = 182, SYS32_LCHOWN16 = 16, SYS32_FCHOWN16 = 95, SYS32_CHOWN = 212, SYS32_LCHOWN = 198, SYS32_FCHOWN = 207,
+	SYS32_SETUID16 = 23, SYS32_SETGID16 = 46, SYS32_SETREUID16 = 70, SYS32_SETREGID16 = 71, SYS32_SETRESUID16 = 164,
+	SYS32_SETRESGID16 = 170, SYS32_SETFSUID16 = 138, SYS32_SETFSGID16 = 139,
+	SYS32_SETREUID = 203, SYS32_SETREGID = 204, SYS32_SETRESUID = 208, SYS32_SETRESGID = 210, SYS32_SETUID = 213,
+	SYS32_SETGID = 214, SYS32_SETFSUID = 215, SYS32_SETFSGID = 216, SYS32_CAPSET = 185,
+};
 
 /* The user registers of the current task, outside the tracepoints that carry them. */
 static __always_inline struct pt_regs *user_registers(void)
@@ -102,7 +130,7 @@ static __always_inline void running_call(struct call *c)
 	c->nr = BPF_CORE_READ(r, NUMBER) & ~X32_SYSCALL_BIT;
 	c->compat = is_compat();
 	c->ret = 0;
-	call_arguments(r, c);
+	call_arguments(r, c, false);
 }
 
 /* i386 socketcall(2) carries the call and a pointer to its arguments: unpack them. */

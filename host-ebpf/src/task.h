@@ -9,15 +9,22 @@ static __always_inline u64 current_task(void)
 	return bpf_get_current_task();
 }
 
+/* Reads a field: a plain load where the verifier knows the type of `p`, else through the helper, which
+ * costs some ten times as much. */
+#define READ(typed, p, field) ((typed) ? (p)->field : BPF_CORE_READ(p, field))
+
 /* Whether the running system call came through a 32-bit ABI. */
 static __always_inline bool is_compat(void)
 {
-	struct task_struct *t = (void *)bpf_get_current_task();
 #if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(t, thread_info.status) & 2; /* TS_COMPAT */
+#define COMPAT_STATE(typed, t) (READ(typed, t, thread_info.status) & 2) /* TS_COMPAT */
 #else
-	return BPF_CORE_READ(t, thread_info.flags) & (1 << 22); /* TIF_32BIT */
+#define COMPAT_STATE(typed, t) (READ(typed, t, thread_info.flags) & (1 << 22)) /* TIF_32BIT */
 #endif
+	/* Asked at every call whose number may be one of ours: many numbers of the 32-bit ABI are everyday calls. */
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return COMPAT_STATE(true, bpf_get_current_task_btf());
+	return COMPAT_STATE(false, (struct task_struct *)bpf_get_current_task());
 }
 
 /* A pid's number in the namespace of nesting `level`, 0 when it has none there. */
@@ -30,10 +37,6 @@ static __always_inline u32 pid_at_level(struct pid *pid, u32 level, struct pid_n
 	*ns = BPF_CORE_READ(n, ns);
 	return BPF_CORE_READ(n, nr);
 }
-
-/* Reads a field: a plain load where the verifier knows the type of `p`, else through the helper, which
- * costs some ten times as much. */
-#define READ(typed, p, field) ((typed) ? (p)->field : BPF_CORE_READ(p, field))
 
 /* Fills what the header says about a task. `typed` is a constant. */
 static __always_inline void describe(struct record_header *h, struct task_struct *t, const bool typed)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use picket_ebpf::kind::commit_creds::Creds;
 use picket_ebpf::{Config, Header, Interest, Kind, KindCounters, Layout, OBJECT, RawSlice, TaskFacts};
 
 /// A field in order: name, offset and size in bytes.
@@ -105,6 +106,7 @@ fn every_structure_equals_the_one_in_the_object() {
     compare_layout::<KindCounters>(&btf);
     compare_layout::<Interest>(&btf);
     compare_layout::<Config>(&btf);
+    compare_layout::<Creds>(&btf);
     for kind in Kind::ALL {
         compare(&btf, kind.body_name(), kind.body_size(), kind.body_fields());
     }

@@ -1,6 +1,13 @@
 //! The kernel side under other kernels: the live test of the host, in a virtual machine, and what it saw as a page.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt::Write as _, fs, path::{Path, PathBuf}, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;

@@ -79,7 +79,7 @@ int BPF_PROG(security_file_mprotect__tracepoint_return__sys_exit, struct pt_regs
 		return 0;
 	s32 pkey;
 	c.compat = is_compat();
-	call_arguments((void *)scalar(regs), &c);
+	call_arguments(regs, &c, true);
 	if (!mprotect_arguments(&c, &pkey) || !(c.arg[2] & VM_EXEC))
 		return 0;
 	if (admit(KIND_SECURITY_FILE_MPROTECT, RUNG_TRACEPOINT, true) == REFUSED)

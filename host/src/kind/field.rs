@@ -134,7 +134,13 @@ impl ProcessField {
             "arguments joined by spaces",
         ),
         (ProcessField::CreateTime, "EventData.ProcInfo.CreateTime", &[], Type::Time, "start of the process"),
-        (ProcessField::Exe, "EventData.ProcInfo.Exe", &["Image"], Type::Text, "resolved path of the executable"),
+        (
+            ProcessField::Exe,
+            "EventData.ProcInfo.Exe",
+            &["Image", "SourceImage"],
+            Type::Text,
+            "resolved path of the executable",
+        ),
         (
             ProcessField::Cwd,
             "EventData.ProcInfo.Cwd",

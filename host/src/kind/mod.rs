@@ -7,6 +7,7 @@ use picket_ebpf::Record;
 use crate::slab::{Cell, Slab};
 
 mod build;
+mod call;
 mod catalogue;
 mod decode;
 mod field;
@@ -16,11 +17,17 @@ mod read;
 mod system;
 
 mod bpf_attach;
+mod chmod_common;
+mod chown;
+mod commit_creds;
+mod fchownat;
+mod kill;
 mod loss;
 mod memfd_create;
 mod module_free;
 mod module_load;
-mod chmod_common;
+mod mount;
+mod ptrace;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
@@ -36,6 +43,8 @@ mod security_socket_bind;
 mod security_socket_connect;
 mod sockaddr;
 mod socket_dup;
+mod switch_task_ns;
+mod unlink;
 
 pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
@@ -58,6 +67,14 @@ pub static KINDS: &[&Kind] = &[
     &security_socket_connect::KIND,
     &security_socket_bind::KIND,
     &security_inode_unlink::KIND,
+    &kill::KIND,
+    &chown::KIND,
+    &fchownat::KIND,
+    &unlink::KIND,
+    &mount::KIND,
+    &ptrace::KIND,
+    &switch_task_ns::KIND,
+    &commit_creds::KIND,
     &module_load::KIND,
     &module_free::KIND,
     &bpf_attach::KIND,
@@ -100,7 +117,7 @@ pub struct Kind {
     /// Tracee's name, as in the model.
     pub name: &'static str,
     pub doc: &'static str,
-    /// `System.EventID` on x86-64: data, never a key (it changed between Tracee versions).
+    /// `System.EventID` on this architecture: data, never a key (it changed between Tracee versions).
     pub event_id: u32,
     /// The kind number in a kernel record.
     pub record: u16,

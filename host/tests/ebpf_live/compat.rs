@@ -5,11 +5,11 @@ use std::{io, os::unix::ffi::OsStrExt, path::Path};
 /// `open(path, O_RDONLY)` by `int 0x80`.
 pub fn open(path: &Path) -> io::Result<i32> {
     const I386_OPEN: u64 = 5;
-    call(I386_OPEN, path, None, 0)
+    call(I386_OPEN, path, None, 0, 0)
 }
 
-/// Call `number` of i386 by `int 0x80`: a path, then another or `second`.
-pub fn call(number: u64, first: &Path, other: Option<&Path>, second: u64) -> io::Result<i32> {
+/// Call `number` of i386 by `int 0x80`: a path, then another or `second`, then `third`.
+pub fn call(number: u64, first: &Path, other: Option<&Path>, second: u64, third: u64) -> io::Result<i32> {
     const PAGE: usize = 4096;
     // The 32-bit entry takes 32-bit pointers.
     // SAFETY: an anonymous mapping, checked below.
@@ -41,7 +41,7 @@ pub fn call(number: u64, first: &Path, other: Option<&Path>, second: u64) -> io:
             "xchg {path}, rbx", "int 0x80", "xchg {path}, rbx",
             path = inout(reg) path => _,
             inout("rax") number => result,
-            in("rcx") second, in("rdx") 0u64,
+            in("rcx") second, in("rdx") third,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }

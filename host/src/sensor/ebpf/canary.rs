@@ -9,7 +9,7 @@ use std::{
     net::{Ipv4Addr, TcpStream, UdpSocket},
     os::unix::{
         ffi::OsStrExt,
-        fs::{PermissionsExt, symlink},
+        fs::{PermissionsExt, chown, symlink},
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -26,8 +26,10 @@ pub fn operate() {
     let _ = temporary_file().and_then(|(path, file)| {
         std::mem::drop(file);
         names(&path);
+        let _ = owner(&path);
         fs::remove_file(path)
     });
+    aim_at_ourselves();
     // SAFETY: a constant name ended by NUL; the descriptor, if there is one, is ours alone.
     unsafe {
         let memory = libc::memfd_create(c"picket-canary".as_ptr(), libc::MFD_CLOEXEC);
@@ -58,6 +60,26 @@ fn fifo(_: &Path, at: &Path) -> io::Result<()> {
     let name = CString::new(at.as_os_str().as_bytes())?;
     // SAFETY: a NUL-terminated path.
     if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives a file the owner it has, with both calls that do it by path.
+fn owner(path: &Path) -> io::Result<()> {
+    chown(path, None, None)?;
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let keep = u32::MAX;
+    // SAFETY: a NUL-terminated path that outlives the call.
+    unsafe { libc::fchownat(libc::AT_FDCWD, name.as_ptr(), keep, keep, 0) };
+    Ok(())
+}
+
+/// Asks whether we may signal ourselves, and to trace ourselves, which the kernel refuses.
+fn aim_at_ourselves() {
+    // SAFETY: no memory is passed; signal 0 is not sent, and no process can attach to itself.
+    unsafe {
+        let own = libc::getpid();
+        libc::kill(own, 0);
+        libc::syscall(libc::SYS_ptrace, libc::PTRACE_ATTACH, own, 0, 0);
+    }
 }
 
 /// A new empty file, in the first directory that takes one.

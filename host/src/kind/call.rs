@@ -1,0 +1,119 @@
+//! What the kinds that are system calls share: numbers by architecture, paths as given, the process a call is aimed at.
+
+use picket_ebpf::{Record, SliceFlags};
+
+use super::{Field, Type};
+use crate::slab::{Cell, Slab};
+
+/// `System.EventID` of a call: its number, where the architecture has the call; else what Tracee has for it.
+pub(super) const fn number(x86_64: u32, arm64: u32) -> u32 {
+    if cfg!(target_arch = "aarch64") { arm64 } else { x86_64 }
+}
+
+/// Which of several calls it was.
+pub(super) const CALL: Field = Field::new("call", Type::Text, "name of the system call").optional();
+
+/// The mark of what is evidence and not fact.
+pub(super) const USER_MEMORY: Field = Field::new(
+    "user_memory",
+    Type::TextList,
+    "fields that were read from the process's memory after the call: another of its threads may have changed them",
+)
+.optional();
+
+/// Fills [`CALL`].
+pub(super) fn name(slab: &mut Slab, calls: &[&str], call: u8) -> Cell {
+    calls.get(usize::from(call)).map_or(Cell::Absent, |name| slab.text(name.as_bytes()))
+}
+
+/// Fills [`USER_MEMORY`]: of the given slices with the fields they fill, those that the process could have changed.
+pub(super) fn user_memory(record: &Record<'_>, slab: &mut Slab, slices: &[(usize, &str)]) -> Cell {
+    let doubtful = |index: usize| {
+        let slice = record.slice(index);
+        slice.present().is_some() && slice.flags.has(SliceFlags::USER_MEMORY)
+    };
+    if slices.iter().any(|(index, _)| doubtful(*index)) {
+        slab.list(slices.iter().filter(|(index, _)| doubtful(*index)).map(|(_, field)| field.as_bytes()))
+    } else {
+        Cell::Absent
+    }
+}
+
+/// A path; one that the process gave relative to a directory is joined with it.
+pub(super) fn path(record: &Record<'_>, slab: &mut Slab, index: usize, base: usize) -> Cell {
+    let path = record.slice(index);
+    let Some(bytes) = path.present() else { return Cell::Absent };
+    let relative = path.flags.has(SliceFlags::AS_GIVEN) && !bytes.starts_with(b"/");
+    match record.slice(base).present().filter(|_| relative) {
+        Some(base) => slab.text(&join(base, bytes)),
+        None => slab.text(bytes),
+    }
+}
+
+/// `base` and a relative path as one; `.` and `..` are resolved by name, which symbolic links may make wrong:
+/// the hook says that the path came from user memory.
+fn join(base: &[u8], relative: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in base.split(|&b| b == b'/').chain(relative.split(|&b| b == b'/')) {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut path = Vec::with_capacity(base.len() + relative.len() + 2);
+    for part in parts {
+        path.push(b'/');
+        path.extend_from_slice(part);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
+/// Number of the [`TARGET`] fields.
+pub(super) const TARGETS: usize = 4;
+
+/// The process that a call is aimed at.
+pub(super) const TARGET: [Field; TARGETS] = [
+    Field::new("target_pid", Type::Unsigned, "process id of the target on the host").optional(),
+    Field::new("target_uid", Type::Unsigned, "real user id of the target").optional(),
+    Field::new("target_name", Type::Text, "comm of the target").optional(),
+    Field::new("target_exe", Type::Text, "executable of the target").sigma(&["TargetImage"]).optional(),
+];
+
+/// What a record says of the target.
+pub(super) struct Target<'r> {
+    pub pid: u32,
+    pub uid: u32,
+    pub comm: [u8; 16],
+    pub exe: Option<&'r [u8]>,
+}
+
+/// Fills [`TARGET`].
+pub(super) fn target(target: &Target<'_>, slab: &mut Slab, cells: &mut [Cell]) {
+    let name = target.comm.split(|&b| b == 0).next().unwrap_or_default();
+    cells[0] = Cell::Unsigned(u64::from(target.pid));
+    cells[1] = Cell::Unsigned(u64::from(target.uid));
+    cells[2] = slab.text(name);
+    if let Some(exe) = target.exe {
+        cells[3] = slab.text(exe);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_are_joined() {
+        assert_eq!(join(b"/tmp/a", b"x"), b"/tmp/a/x");
+        assert_eq!(join(b"/tmp/a", b"./../b//x"), b"/tmp/b/x");
+        assert_eq!(join(b"/", b"../x"), b"/x");
+        assert_eq!(join(b"/srv", b".."), b"/");
+        assert_eq!(join(b"/srv", b""), b"/srv");
+    }
+}
