@@ -73,6 +73,8 @@ pub enum Class {
 pub enum Tracepoint {
     /// At a tracepoint of its own.
     Own,
+    /// At the root of the unified control group hierarchy: programs that see sends and packets.
+    Cgroup,
     /// At the end of a system call: in the program that all system calls share.
     SystemCall,
     /// Nowhere: only kprobes see it.
@@ -88,6 +90,11 @@ kinds! {
     6 SecuritySocketBind security_socket_bind::Bind Bulk,
     7 SecurityInodeUnlink security_inode_unlink::Unlink Bulk,
     8 Seed seed::Seed Iterator,
+    28 SecuritySocketAccept security_socket_accept::Accept Bulk,
+    29 SecuritySocketListen security_socket_listen::Listen Bulk,
+    30 NetUdpSend net_udp_send::UdpSend Bulk,
+    31 NetPacketDnsRequest net_packet_dns_request::DnsRequest Bulk,
+    32 NetPacketDnsResponse net_packet_dns_response::DnsResponse Bulk,
 }
 
 impl Kind {

@@ -9,6 +9,11 @@ enum kind {
 	KIND_SECURITY_SOCKET_BIND,
 	KIND_SECURITY_INODE_UNLINK,
 	KIND_SEED,
+	KIND_SECURITY_SOCKET_ACCEPT = 28,
+	KIND_SECURITY_SOCKET_LISTEN = 29,
+	KIND_NET_UDP_SEND = 30,
+	KIND_NET_PACKET_DNS_REQUEST = 31,
+	KIND_NET_PACKET_DNS_RESPONSE = 32,
 };
 /* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
 enum slot {
@@ -21,6 +26,10 @@ enum slot {
 	SLOT_OPEN_IO_URING,
 	SLOT_UNLINK_IO_URING_SUBMIT,
 	SLOT_UNLINK_IO_URING,
+	SLOT_ACCEPT_IO_URING,
+	SLOT_UDP_SEND,
+	SLOT_DNS_EGRESS,
+	SLOT_DNS_INGRESS,
 	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

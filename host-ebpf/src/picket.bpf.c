@@ -8,8 +8,13 @@
 #include "kind/security_socket_bind.bpf.c"
 #include "kind/security_socket_connect.bpf.c"
 #include "kind/seed.bpf.c"
+#include "kind/security_socket_accept.bpf.c"
+#include "kind/security_socket_listen.bpf.c"
+#include "kind/net_udp_send.bpf.c"
+#include "kind/net_packet_dns_request.bpf.c"
+#include "kind/net_packet_dns_response.bpf.c"
 
-#define SYSCALL_KINDS(K) K(open) K(unlink) K(connect) K(bind)
+#define SYSCALL_KINDS(K) K(open) K(unlink) K(connect) K(bind) K(accept) K(listen)
 
 /* One program for all calls: most calls are none of ours and leave after comparing their number. */
 SEC("tp_btf/sys_exit")

@@ -14,13 +14,19 @@ mod json;
 mod read;
 mod system;
 
+mod dns;
+mod net_packet_dns_request;
+mod net_packet_dns_response;
+mod net_udp_send;
 mod sched_process_exec;
 mod sched_process_exit;
 mod sched_process_fork;
 mod security_file_open;
 mod security_inode_unlink;
+mod security_socket_accept;
 mod security_socket_bind;
 mod security_socket_connect;
+mod security_socket_listen;
 mod sockaddr;
 
 pub use build::{BuildError, build};
@@ -29,8 +35,8 @@ pub(crate) use decode::join;
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
-pub(crate) use read::leaves;
 pub use read::read;
+pub(crate) use read::{leaves, nested_leaves};
 pub(crate) use sched_process_exec::argv;
 pub use system::SYSTEM;
 
@@ -43,6 +49,11 @@ pub static KINDS: &[&Kind] = &[
     &security_socket_connect::KIND,
     &security_socket_bind::KIND,
     &security_inode_unlink::KIND,
+    &security_socket_accept::KIND,
+    &security_socket_listen::KIND,
+    &net_udp_send::KIND,
+    &net_packet_dns_request::KIND,
+    &net_packet_dns_response::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].

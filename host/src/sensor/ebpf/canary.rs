@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    net::{Ipv4Addr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -23,8 +23,17 @@ pub fn operate() {
         fs::remove_file(path)
     });
     let loopback = (Ipv4Addr::LOCALHOST, 9); // discard: nobody listens, and if somebody does, no matter
-    let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.connect(loopback));
+    let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+        socket.send_to(&[], loopback)?;
+        socket.connect(loopback)
+    });
     let _ = TcpStream::connect_timeout(&loopback.into(), Duration::from_millis(100));
+    let _ = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+        // Not waiting: should the connection fail, nobody comes.
+        listener.set_nonblocking(true)?;
+        let _stream = TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_millis(100))?;
+        listener.accept()
+    });
 }
 
 /// A new empty file, in the first directory that takes one.
