@@ -87,6 +87,8 @@ pub enum Filtered {
     Paired = 5,
     /// The object is not of this kind (e.g. the descriptor is not a socket).
     Other = 6,
+    /// Not the first of its like, and the kind means the first.
+    Repeat = 7,
 }
 
 impl Filtered {
@@ -99,6 +101,7 @@ impl Filtered {
         (Filtered::Class, "class"),
         (Filtered::Paired, "paired"),
         (Filtered::Other, "other"),
+        (Filtered::Repeat, "repeat"),
     ];
 }
 

@@ -256,8 +256,12 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
+typedef struct {
+	int owned;
+} socket_lock_t;
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	u16 sk_type, sk_protocol;
 };
 struct socket {
@@ -288,6 +292,9 @@ struct filename {
 struct io_open {
 	u32 file_slot;
 	struct open_how how;
+};
+struct io_accept {
+	u32 file_slot;
 };
 struct io_unlink {
 	int dfd, flags;
@@ -423,3 +430,15 @@ struct bpf_iter__task {
 enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158, BPF_FUNC_task_pt_regs = 175 };
 
 #pragma clang attribute pop
+
+/* What programs at control groups are given: laid out by the user-space interface for good, so not relocated. */
+struct bpf_sock;
+struct __sk_buff {
+	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority, ingress_ifindex, ifindex;
+	u32 rest[31];
+	struct bpf_sock *sk;
+};
+struct bpf_sock_addr {
+	u32 user_family, user_ip4, user_ip6[4], user_port, family, type, protocol, msg_src_ip4, msg_src_ip6[4];
+	struct bpf_sock *sk __attribute__((aligned(8)));
+};

@@ -73,6 +73,8 @@ pub enum Class {
 pub enum Tracepoint {
     /// At a tracepoint of its own.
     Own,
+    /// At the root of the unified control group hierarchy: programs that see sends and packets.
+    Cgroup,
     /// At the end of a system call: in the program that all system calls share.
     SystemCall,
     /// Nowhere: only kprobes see it.
@@ -107,6 +109,11 @@ kinds! {
     25 SecurityInodeSymlink security_inode_symlink::Symlink Bulk,
     26 ChmodCommon chmod_common::Chmod Bulk,
     27 SecurityInodeMknod security_inode_mknod::Mknod Bulk,
+    28 SecuritySocketAccept security_socket_accept::Accept Bulk,
+    29 SecuritySocketListen security_socket_listen::Listen Bulk,
+    30 NetUdpSend net_udp_send::UdpSend Bulk,
+    31 NetPacketDnsRequest net_packet_dns_request::DnsRequest Bulk,
+    32 NetPacketDnsResponse net_packet_dns_response::DnsResponse Bulk,
     33 SocketDup socket_dup::Dup Bulk,
 }
 

@@ -28,6 +28,11 @@ enum kind {
 	KIND_SECURITY_INODE_SYMLINK = 25,
 	KIND_CHMOD_COMMON = 26,
 	KIND_SECURITY_INODE_MKNOD = 27,
+	KIND_SECURITY_SOCKET_ACCEPT = 28,
+	KIND_SECURITY_SOCKET_LISTEN = 29,
+	KIND_NET_UDP_SEND = 30,
+	KIND_NET_PACKET_DNS_REQUEST = 31,
+	KIND_NET_PACKET_DNS_RESPONSE = 32,
 	KIND_SOCKET_DUP = 33,
 };
 /* Two programs never share a slot: one may run on a CPU while another is in the middle of its record. */
@@ -47,6 +52,10 @@ enum slot {
 	SLOT_RENAME_IO_URING_SUBMIT,
 	SLOT_RENAME_IO_URING,
 	SLOT_CREDS_EXEC,
+	SLOT_ACCEPT_IO_URING,
+	SLOT_UDP_SEND,
+	SLOT_DNS_EGRESS,
+	SLOT_DNS_INGRESS,
 	SLOT_KPROBE, /* all kprobes: the kernel runs no two of them on a CPU at once (bpf_prog_active) */
 	SLOTS,
 };

@@ -11,6 +11,9 @@
 #include "kind/module_free.bpf.c"
 #include "kind/module_load.bpf.c"
 #include "kind/mount.bpf.c"
+#include "kind/net_packet_dns_request.bpf.c"
+#include "kind/net_packet_dns_response.bpf.c"
+#include "kind/net_udp_send.bpf.c"
 #include "kind/ptrace.bpf.c"
 #include "kind/sched_process_exec.bpf.c"
 #include "kind/sched_process_exit.bpf.c"
@@ -23,8 +26,10 @@
 #include "kind/security_inode_symlink.bpf.c"
 #include "kind/security_inode_unlink.bpf.c"
 #include "kind/security_mmap_file.bpf.c"
+#include "kind/security_socket_accept.bpf.c"
 #include "kind/security_socket_bind.bpf.c"
 #include "kind/security_socket_connect.bpf.c"
+#include "kind/security_socket_listen.bpf.c"
 #include "kind/seed.bpf.c"
 #include "kind/socket_dup.bpf.c"
 #include "kind/switch_task_ns.bpf.c"
@@ -33,7 +38,7 @@
 #define SYSCALL_KINDS(K) \
 	K(unlink_call) K(commit_creds) K(open) K(unlink) K(connect) K(bind) K(attach) K(memfd) K(mmap) \
 	K(dup) K(rename) K(link) K(symlink) K(chmod) K(mknod) K(kill) K(chown) K(fchownat) K(mount) \
-	K(ptrace) K(switch_task_ns)
+	K(ptrace) K(switch_task_ns) K(accept) K(listen)
 
 /* One program for all calls: most calls are none of ours and leave after comparing their number. */
 SEC("tp_btf/sys_exit")

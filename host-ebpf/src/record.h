@@ -48,7 +48,7 @@ struct record_header {
 };
 LAYOUT(record_header)
 enum record_flag { COMPAT = 1, IO_URING = 2, TRUNCATED = 4, CANARY = 8, KERNEL_THREAD = 16 };
-enum hook { HOOK_TRACEPOINT = 1, HOOK_KPROBE, HOOK_SYS_EXIT, HOOK_INET_SOCK_SET_STATE, HOOK_IO_URING_COMPLETE, HOOK_ITER_TASK };
+enum hook { HOOK_TRACEPOINT = 1, HOOK_KPROBE, HOOK_SYS_EXIT, HOOK_INET_SOCK_SET_STATE, HOOK_IO_URING_COMPLETE, HOOK_ITER_TASK, HOOK_CGROUP };
 
 struct slice {
 	u16 offset, length;
@@ -69,7 +69,7 @@ struct kind_counters {
 	u64 canary;
 	u64 reserved;
 };
-enum filtered { FILTERED_OFF, FILTERED_OWN, FILTERED_THREAD, FILTERED_FAILED, FILTERED_CLASS, FILTERED_PAIRED, FILTERED_OTHER };
+enum filtered { FILTERED_OFF, FILTERED_OWN, FILTERED_THREAD, FILTERED_FAILED, FILTERED_CLASS, FILTERED_PAIRED, FILTERED_OTHER, FILTERED_REPEAT };
 enum dropped { DROPPED_HEADROOM, DROPPED_FULL, DROPPED_FAULT, DROPPED_UNPAIRED };
 
 /* What the host wants of a kind. */
@@ -98,10 +98,10 @@ struct walk {
 	u32 start, flags, cut;
 	u8 bytes[PATH_BYTES + 256];
 };
-/* A slot: where the next byte goes, a place to build a path, the record. */
+/* A slot: where the next byte goes, how many programs are in it (see claim), a place to build a path, the record. */
 #define SLOT(size)                \
 	{                         \
-		u32 next;         \
+		u32 next, busy;   \
 		struct walk path; \
 		u8 record[size];  \
 	}
@@ -169,6 +169,28 @@ static __always_inline bool area_of(u32 slot, struct area *a)
 	return true;
 }
 
+/* Programs at control groups may be preempted, and run again on the same CPU for another task: who finds the slot
+ * taken leaves it alone and counts a drop. Adding first and looking afterwards lets at most one in. */
+static __always_inline bool claim(struct small_slot *s)
+{
+	__sync_fetch_and_add(&s->busy, 1);
+	if (*(volatile u32 *)&s->busy == 1)
+		return true;
+	__sync_fetch_and_add(&s->busy, -1);
+	return false;
+}
+static __always_inline void release(struct small_slot *s)
+{
+	__sync_fetch_and_add(&s->busy, -1);
+}
+/* A socket of such a program's context as a plain number: through a slot, because older verifiers refuse other ways. */
+static __always_inline u64 plain_sock(struct small_slot *s, struct bpf_sock *sk)
+{
+	volatile u64 *place = (void *)&s->path.root;
+	*place = (u64)sk;
+	return *place;
+}
+
 /* Keeps the compiler from folding a bound that the verifier needs to see. */
 #define opaque(x) asm volatile("" : "+r"(x))
 
@@ -195,10 +217,10 @@ static __always_inline struct kind_counters *counters(u32 kind)
 #define drop(kind, why) count(kind, dropped[(why) & 3])
 
 /* Counts a run of a kind and says whether it goes on: REFUSED, or the interest flags, with PROBE when
- * it is the host's own probe of the hook. `own` says whether the host's own operations are left out. */
+ * it is the host's own probe of the hook. `tgid` is who acts, 0 where the host's own operations count, too. */
 #define REFUSED 0
 #define PROBE 0x80000000u
-static __always_inline u32 admit(u32 kind, u32 rung, bool own)
+static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
 {
 	u32 zero = 0, probe = 0;
 	struct interest *i = bpf_map_lookup_elem(&INTEREST, &kind);
@@ -209,9 +231,9 @@ static __always_inline u32 admit(u32 kind, u32 rung, bool own)
 		filter(kind, FILTERED_OFF);
 		return REFUSED;
 	}
-	if (own) {
+	if (tgid) {
 		struct config *c = bpf_map_lookup_elem(&CONFIG, &zero);
-		if (c && c->own_tgid == bpf_get_current_pid_tgid() >> 32) {
+		if (c && c->own_tgid == tgid) {
 			if (!c->canary) {
 				filter(kind, FILTERED_OWN);
 				return REFUSED;
@@ -220,6 +242,11 @@ static __always_inline u32 admit(u32 kind, u32 rung, bool own)
 		}
 	}
 	return i->flags | probe;
+}
+/* The same for what the current task does. */
+static __always_inline u32 admit(u32 kind, u32 rung, bool own)
+{
+	return admit_as(kind, rung, own ? bpf_get_current_pid_tgid() >> 32 : 0);
 }
 
 /* Whether a kind is wanted on a rung; counts nothing. For the first half of a two-step hook. */

@@ -188,6 +188,8 @@ pub enum Hook {
     IoUringComplete = 5,
     /// BPF iterator over tasks.
     IterTask = 6,
+    /// Program at the root of the unified control group hierarchy.
+    Cgroup = 7,
 }
 
 impl Hook {
@@ -200,6 +202,7 @@ impl Hook {
             4 => Hook::InetSockSetState,
             5 => Hook::IoUringComplete,
             6 => Hook::IterTask,
+            7 => Hook::Cgroup,
             _ => return None,
         })
     }
@@ -212,6 +215,7 @@ impl Hook {
             Hook::InetSockSetState => "tracepoint:inet_sock_set_state",
             Hook::IoUringComplete => "tracepoint:io_uring_complete",
             Hook::IterTask => "iter:task",
+            Hook::Cgroup => "cgroup",
         }
     }
 }

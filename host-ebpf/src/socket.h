@@ -31,14 +31,18 @@ struct address6 {
 	u32 scope;
 };
 
-/* The socket behind a descriptor of the current task, 0 when it is none. */
-static __always_inline struct sock *sock_of(u32 fd)
+/* The socket behind an open file, 0 when it is none. */
+static __always_inline struct sock *sock_of_file(struct file *f)
 {
-	struct file *f = file_of(fd);
 	if (!f || (BPF_CORE_READ(f, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	struct socket *s = BPF_CORE_READ(f, private_data);
 	return BPF_CORE_READ(s, sk);
+}
+/* The socket behind a descriptor of the current task. */
+static __always_inline struct sock *sock_of(u32 fd)
+{
+	return sock_of_file(file_of(fd));
 }
 
 static __always_inline u16 family_of(struct sock *sk)

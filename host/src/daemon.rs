@@ -21,6 +21,7 @@ use crate::alert::{self, Ready};
 use crate::capture;
 use crate::config::{Config, FileEvent};
 use crate::deliver::{Deliver, Outgoing};
+use crate::dns;
 use crate::generation::{Generation, Interest};
 use crate::guest::Handled;
 use crate::intake::Intake;
@@ -57,6 +58,7 @@ pub struct SensorReport {
     pub kinds: Vec<KindStatus>,
     pub counters: Counters,
     pub table: TableCounters,
+    pub names: dns::Counters,
     /// Lifecycle records were lost and the table has not been seeded again yet.
     pub suspect: bool,
 }
@@ -207,6 +209,11 @@ fn interest_set(interest: &[Interest], every_open: bool) -> InterestSet {
             Interest::Narrow | Interest::All => set.add(record, 0),
         }
     }
+    // A connection that somebody looks at has the names of its peer, whether or not responses are looked at.
+    if KINDS.iter().zip(interest).any(|(kind, wanted)| *wanted != Interest::None && dns::is_named(kind)) {
+        let teachers = KINDS.iter().filter(|kind| dns::teaches(kind));
+        teachers.filter_map(|kind| picket_ebpf::Kind::from_id(kind.record)).for_each(|kind| set.add(kind, 0));
+    }
     set
 }
 
@@ -329,6 +336,7 @@ impl Work {
             report.table = table.counters();
         }
         self.report_losses(&report.counters, &counters);
+        report.names = self.intake.names.as_ref().map(dns::Names::counters).unwrap_or_default();
         report.counters = counters;
         report.suspect = self.intake.suspect;
         *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;

@@ -3,11 +3,13 @@
 use picket_ebpf::Record;
 use rustc_hash::FxHashMap;
 
+use crate::dns::{self, Names};
 use crate::kind::{DecodeError, Decoder, KindId, Loss};
 use crate::ledger::Ledger;
 use crate::pipeline::Builder;
 use crate::process::Table;
 use crate::sensor::Input;
+use crate::slab::Slab;
 
 /// How long a repeat is no news, nanoseconds of event time.
 const REPEAT: u64 = 60_000_000_000;
@@ -20,6 +22,8 @@ pub struct Intake {
     pub decoder: Decoder,
     /// Only live: a replayed event carries its process.
     pub table: Option<Table>,
+    /// Likewise: a replayed connection carries its names.
+    pub names: Option<Names>,
     /// realtime - boot clock, nanoseconds.
     pub offset: u64,
     /// Lifecycle records were lost: context may be incomplete until the table is seeded again.
@@ -29,7 +33,8 @@ pub struct Intake {
 
 impl Intake {
     pub fn new(decoder: Decoder, table: Option<Table>) -> Intake {
-        Intake { decoder, table, offset: 0, suspect: false, recent: FxHashMap::default() }
+        let names = table.is_some().then(Names::default);
+        Intake { decoder, table, names, offset: 0, suspect: false, recent: FxHashMap::default() }
     }
 
     /// Adds an input to the open slab. An error leaves the slab as it was; it is counted either way.
@@ -78,12 +83,23 @@ impl Intake {
     ) -> Result<bool, DecodeError> {
         let record = Record::parse(bytes).map_err(DecodeError::Malformed)?;
         // The table sees every record, whether a guest wants it or not.
-        let process = self.table.as_mut().map(|t| t.apply(&record));
+        // Pid 0 is nobody: a packet whose sender is not known.
+        let process = self.table.as_mut().filter(|_| record.header().pid != 0).map(|t| t.apply(&record));
         let known = KindId::by_record(record.kind().id());
         if !known.is_some_and(wanted) {
+            if let Some(names) = &mut self.names
+                && known.and_then(KindId::spec).is_some_and(dns::teaches)
+            {
+                let mut aside = Slab::default();
+                self.decoder.record(&record, self.offset, None, self.suspect, &mut aside)?;
+                names.settle(&mut aside);
+            }
             return Ok(false);
         }
         self.decoder.record(&record, self.offset, process, self.suspect, &mut builder.slab)?;
+        if let Some(names) = &mut self.names {
+            names.settle(&mut builder.slab);
+        }
         Ok(true)
     }
 

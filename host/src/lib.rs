@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod deliver;
 pub mod detection;
+pub mod dns;
 pub mod generation;
 pub mod guest;
 pub mod host_facts;

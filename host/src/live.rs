@@ -313,7 +313,7 @@ impl control::Daemon for Front {
             },
             "sensor": {
                 "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
-                 "processes": sensor.table, "suspect": sensor.suspect,
+                 "processes": sensor.table, "names": sensor.names, "suspect": sensor.suspect,
             },
             "ledger": self.shared.ledger.to_json(),
             "slabs_in_flight": self.shared.gate.inside(),
@@ -421,6 +421,13 @@ fn kinds_json(sensor: &SensorReport) -> Vec<Json> {
 }
 
 fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
+    let names = sensor.names;
+    text.gauge("picket_dns_addresses", "addresses whose names are known from DNS responses");
+    text.sample("picket_dns_addresses", &[], names.addresses as f64);
+    text.counter("picket_dns_total", "the memory of names: responses learned, connections named, names evicted early");
+    for (what, count) in [("learned", names.learned), ("named", names.named), ("evicted", names.evicted)] {
+        text.sample("picket_dns_total", &[("outcome", what)], count as f64);
+    }
     text.counter("picket_kernel_records_total", "records the kernel side submitted");
     for (kind, c) in &sensor.counters.kinds {
         text.sample("picket_kernel_records_total", &[("kind", kind.name())], c.submitted as f64);

@@ -25,6 +25,8 @@ pub enum Cell {
     Text(Span),
     /// A span of [`Slab::lists`].
     List(Span),
+    /// JSON text: what is nested deeper than a field table. Written as it is, read as its leaves.
+    Json(Span),
 }
 
 /// A run of bytes in the slab's arena (or of spans in its list table).
@@ -58,6 +60,8 @@ pub enum List<'a> {
     Owned(&'a [Box<[u8]>]),
     /// From JSON that no field table describes.
     Json(&'a [serde_json::Value]),
+    /// The leaves of this JSON text.
+    Nested(&'a [u8]),
     /// The executables of these processes.
     Images(&'a [Arc<Image>]),
     /// The names of the capabilities in a mask.
@@ -77,6 +81,7 @@ impl List<'_> {
                 serde_json::Value::Null => {}
                 other => f(other.to_string().as_bytes()),
             }),
+            List::Nested(text) => kind::nested_leaves(text, f),
             List::Images(images) => images.iter().filter_map(|i| i.exe.as_deref()).for_each(f),
             List::Caps(mask) => Caps::names(*mask, f),
             List::Leaves(slab, row) => kind::leaves(slab, *row, f),
@@ -190,6 +195,7 @@ impl Slab {
             Cell::Time(v) => Value::Time(v),
             Cell::Text(s) => Value::Text(&self.arena[s.range()]),
             Cell::List(s) => Value::List(List::Spans(&self.arena, &self.lists[s.range()])),
+            Cell::Json(s) => Value::List(List::Nested(&self.arena[s.range()])),
         }
     }
 
@@ -214,6 +220,14 @@ impl Slab {
         // Writing to a Vec cannot fail.
         let _ = self.arena.write_fmt(text);
         Cell::Text(Span { at, len: self.arena.len() as u32 - at })
+    }
+
+    /// Writes a value as JSON text.
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Cell {
+        let at = self.arena.len() as u32;
+        // Writing to a Vec cannot fail, and what is written here are lists and objects with text keys.
+        let _ = serde_json::to_writer(&mut self.arena, value);
+        Cell::Json(Span { at, len: self.arena.len() as u32 - at })
     }
 
     /// Copies a list of byte strings.

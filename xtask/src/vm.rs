@@ -34,6 +34,7 @@ mount -t devtmpfs dev /dev
 mount -t bpf bpf /sys/fs/bpf
 mount -t securityfs security /sys/kernel/security
 mount -t tmpfs tmp /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 hostname guest
 cd /root

@@ -81,6 +81,7 @@ int BPF_PROG(security_socket_connect__tracepoint__inet_sock_set_state, const str
 		return 0;
 	b->fd = by_fd ? (s32)c.arg[0] : -1;
 	put_address(SLOT_SOCK_STATE, REMOTE, (u64)sk, true);
+	put_address(SLOT_SOCK_STATE, CONNECT_LOCAL, (u64)sk, false); /* the port is not chosen yet, unless bound */
 	submit(SLOT_SOCK_STATE, false);
 	return 0;
 }

@@ -63,6 +63,12 @@ fn human(s: &Json) -> String {
         "processes {} live, {} unknown, {} evicted",
         processes["live"], processes["unknown"], processes["evicted"]
     );
+    let names = &s["sensor"]["names"];
+    let _ = writeln!(
+        out,
+        "names of {} addresses, {} responses learned, {} connections named, {} evicted",
+        names["addresses"], names["learned"], names["named"], names["evicted"]
+    );
     let events = &s["ledger"]["events"];
     let _ = writeln!(
         out,

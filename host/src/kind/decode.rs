@@ -317,6 +317,7 @@ fn decode_fields(slab: &mut Slab, fields: &[Field], object: Option<&Json>, prefi
     for field in fields {
         let value = object.and_then(|o| find(o, field.path));
         let cell = match value {
+            Some(nested @ (Json::Array(_) | Json::Object(_))) if field.ty == Type::Json => slab.json(nested),
             None | Some(Json::Object(_)) => Cell::Absent,
             Some(Json::Null) => Cell::Null,
             Some(Json::Bool(b)) => Cell::Bool(*b),

@@ -12,6 +12,8 @@ pub enum Type {
     Bool,
     /// RFC 3339 in JSON, unix nanoseconds inside.
     Time,
+    /// A list of objects; a guest gets the list of its leaves.
+    Json,
 }
 
 /// The shape a guest's column has.
@@ -31,7 +33,7 @@ impl Type {
     pub fn shape(self) -> Shape {
         match self {
             Type::Text | Type::Time => Shape::Text,
-            Type::TextList => Shape::TextList,
+            Type::TextList | Type::Json => Shape::TextList,
             Type::Unsigned => Shape::Unsigned,
             Type::Signed => Shape::Signed,
             Type::Bool => Shape::Boolean,
@@ -46,6 +48,7 @@ impl Type {
             Type::Signed => "signed",
             Type::Bool => "boolean",
             Type::Time => "time",
+            Type::Json => "objects",
         }
     }
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Field, SYSTEM};
 use crate::process::{Image, Ns, Process};
-use crate::slab::{Cell, Slab, Value};
+use crate::slab::{Cell, List, Slab, Value};
 
 /// The event as one line of JSON: as read when it came from JSON, else in the seed's shape.
 pub fn render(slab: &Slab, row: usize) -> String {
@@ -218,6 +218,8 @@ impl Writer<'_> {
             }
             Value::Time(t) => self.string(time_text(*t).as_bytes()),
             Value::Text(t) => self.exact(key, t),
+            // Made by a serialiser, so it is UTF-8.
+            Value::List(List::Nested(text)) => self.out.push_str(&String::from_utf8_lossy(text)),
             Value::List(list) => {
                 let mut items: Vec<Vec<u8>> = Vec::new();
                 list.each(&mut |item| items.push(item.to_vec()));

@@ -20,6 +20,7 @@ mod bpf_attach;
 mod chmod_common;
 mod chown;
 mod commit_creds;
+mod dns;
 mod fchownat;
 mod kill;
 mod loss;
@@ -27,6 +28,9 @@ mod memfd_create;
 mod module_free;
 mod module_load;
 mod mount;
+mod net_packet_dns_request;
+mod net_packet_dns_response;
+mod net_udp_send;
 mod ptrace;
 mod sched_process_exec;
 mod sched_process_exit;
@@ -39,8 +43,10 @@ mod security_inode_rename;
 mod security_inode_symlink;
 mod security_inode_unlink;
 mod security_mmap_file;
+mod security_socket_accept;
 mod security_socket_bind;
 mod security_socket_connect;
+mod security_socket_listen;
 mod sockaddr;
 mod socket_dup;
 mod switch_task_ns;
@@ -53,8 +59,8 @@ pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub(crate) use loss::{KIND as LOSS, Loss};
-pub(crate) use read::leaves;
 pub use read::read;
+pub(crate) use read::{leaves, nested_leaves};
 pub(crate) use sched_process_exec::{argv, env};
 pub use system::SYSTEM;
 
@@ -86,6 +92,11 @@ pub static KINDS: &[&Kind] = &[
     &security_inode_symlink::KIND,
     &chmod_common::KIND,
     &security_inode_mknod::KIND,
+    &security_socket_accept::KIND,
+    &security_socket_listen::KIND,
+    &net_udp_send::KIND,
+    &net_packet_dns_request::KIND,
+    &net_packet_dns_response::KIND,
     &socket_dup::KIND,
     &loss::KIND,
 ];

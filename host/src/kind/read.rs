@@ -152,6 +152,13 @@ fn scalar(value: &Value<'_>, f: &mut dyn FnMut(&[u8])) {
     }
 }
 
+/// Every leaf of JSON text.
+pub(crate) fn nested_leaves(text: &[u8], f: &mut dyn FnMut(&[u8])) {
+    if let Ok(json) = serde_json::from_slice(text) {
+        json_leaves(&json, f);
+    }
+}
+
 fn json_leaves(json: &Json, f: &mut dyn FnMut(&[u8])) {
     match json {
         Json::Object(o) => o.values().for_each(|v| json_leaves(v, f)),

@@ -11,6 +11,7 @@ const ADDRESS: [Field; sockaddr::CELLS] = address_fields!("remote_addr", &["Dest
 const FROM: usize = 2;
 const SUCCESS: usize = FROM + sockaddr::CELLS + 1;
 const INITIATED: usize = SUCCESS + 1;
+const LOCAL: usize = INITIATED + 1;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_socket_connect",
@@ -26,8 +27,9 @@ pub(super) static KIND: Kind = Kind {
     derive,
 };
 
-static FIELDS: [Field; INITIATED + 1] = {
+static FIELDS: [Field; LOCAL + sockaddr::CELLS] = {
     let [a, b, c, d, e, f, g, h] = ADDRESS;
+    let [i, j, k, l, m, n, o, p] = address_fields!("local_addr", &["SourceIp"], &["SourcePort"]);
     [
         Field::new("sockfd", Type::Signed, "descriptor; null where the hook does not know it"),
         Field::new("type", Type::Signed, "1 stream, 2 datagram, 5 seqpacket"),
@@ -41,9 +43,17 @@ static FIELDS: [Field; INITIATED + 1] = {
         h,
         Field::new("remote_addr.dns_names", Type::TextList, "names this address was resolved from")
             .sigma(&["DestinationHostname"])
-            .unfilled(),
+            .optional(),
         Field::new("Success", Type::Bool, "the call succeeded or is in progress").optional(),
         Field::new("Initiated", Type::Bool, "this host opened the connection").sigma(&["Initiated"]).optional(),
+        i,
+        j,
+        k,
+        l,
+        m,
+        n,
+        o,
+        p,
     ]
 };
 
@@ -59,6 +69,9 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     }
     cells[1] = Cell::Signed(i64::from(body.type_));
     sockaddr::fill(record.slice(Connect::REMOTE), slab, &mut cells[FROM..FROM + sockaddr::CELLS]);
+    let local = &mut cells[LOCAL..];
+    sockaddr::fill(record.slice(Connect::LOCAL), slab, local);
+    sockaddr::forget_port_0(slab, local);
     if body.result_known == 1 {
         cells[SUCCESS] = Cell::Bool(body.result == 0 || body.result == -libc::EINPROGRESS);
     }

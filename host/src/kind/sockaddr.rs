@@ -113,6 +113,15 @@ fn unix_name(rest: &[u8], to: &mut Vec<u8>) {
     }
 }
 
+/// Port 0 of a socket's own address means that none is chosen yet: absent then.
+pub(super) fn forget_port_0(slab: &Slab, cells: &mut [Cell]) {
+    for cell in [2, 4] {
+        if matches!(cells[cell], Cell::Text(s) if &slab.arena[s.range()] == b"0") {
+            cells[cell] = Cell::Absent;
+        }
+    }
+}
+
 /// Whether the address cells of a row hold an internet address.
 pub(super) fn is_inet(slab: &Slab, cells: &[Cell]) -> bool {
     matches!(cells[0], Cell::Text(s) if matches!(&slab.arena[s.range()], b"AF_INET" | b"AF_INET6"))

@@ -363,6 +363,7 @@ impl Ebpf {
         let hook = match rung {
             Rung::Kprobe => Hook::Kprobe.name(),
             Rung::Tracepoint if shared => Hook::SysExit.name(),
+            Rung::Tracepoint if kind.tracepoint() == Tracepoint::Cgroup => Hook::Cgroup.name(),
             Rung::Tracepoint => Hook::Tracepoint.name(),
         };
         if rung == Rung::Tracepoint && !kind.blind_spot().is_empty() {

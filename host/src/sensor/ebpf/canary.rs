@@ -6,7 +6,7 @@ use std::{
     ffi::CString,
     fs::{self, File, OpenOptions, Permissions},
     io,
-    net::{Ipv4Addr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::unix::{
         ffi::OsStrExt,
         fs::{PermissionsExt, chown, symlink},
@@ -38,8 +38,17 @@ pub fn operate() {
         }
     }
     let loopback = (Ipv4Addr::LOCALHOST, 9); // discard: nobody listens, and if somebody does, no matter
-    let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.connect(loopback));
+    let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+        socket.send_to(&[], loopback)?;
+        socket.connect(loopback)
+    });
     let _ = TcpStream::connect_timeout(&loopback.into(), Duration::from_millis(100));
+    let _ = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+        // Not waiting: should the connection fail, nobody comes.
+        listener.set_nonblocking(true)?;
+        let _stream = TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_millis(100))?;
+        listener.accept()
+    });
 }
 
 /// Changes the mode of a file of our own, and makes and removes names beside it.

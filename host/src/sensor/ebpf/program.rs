@@ -1,10 +1,13 @@
 //! The programs of the object: what their names say, loading, attaching.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, fs::File};
 
 use aya::{
     Btf,
-    programs::{Program, ProgramError, kprobe::KProbeLink, tp_btf::BtfTracePointLink},
+    programs::{
+        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, cgroup_skb::CgroupSkbLink,
+        cgroup_sock_addr::CgroupSockAddrLink, kprobe::KProbeLink, tp_btf::BtfTracePointLink,
+    },
 };
 use picket_ebpf::{Kind, Rung};
 
@@ -32,7 +35,7 @@ impl Spec {
         let (hook, returns) = hook.strip_suffix("_return").map_or((hook, false), |hook| (hook, true));
         let rung = match hook {
             "kprobe" => Some(Rung::Kprobe),
-            "tracepoint" => Some(Rung::Tracepoint),
+            "tracepoint" | "cgroup" => Some(Rung::Tracepoint),
             "iter" => None,
             _ => return None,
         };
@@ -47,6 +50,8 @@ pub fn load(program: &mut Program, spec: &Spec, btf: &Btf) -> Result<(), String>
         Program::BtfTracePoint(p) => p.load(&spec.target, btf),
         Program::KProbe(p) => p.load(),
         Program::Iter(p) => p.load("task", btf),
+        Program::CgroupSkb(p) => p.load(),
+        Program::CgroupSockAddr(p) => p.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     result.map_err(|error| explain(&error))
@@ -59,6 +64,21 @@ pub enum Attached {
     Tracepoint(#[expect(dead_code, reason = "held for its drop")] BtfTracePointLink),
     /// At a kernel function.
     Kprobe(#[expect(dead_code, reason = "held for its drop")] KProbeLink),
+    /// At packets, at the root of the control groups.
+    Packets(#[expect(dead_code, reason = "held for its drop")] CgroupSkbLink),
+    /// At sends, at the root of the control groups.
+    Sends(#[expect(dead_code, reason = "held for its drop")] CgroupSockAddrLink),
+}
+
+/// The root of the unified hierarchy, as far as this mount namespace shows it.
+fn control_groups() -> Result<File, String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|e| format!("cannot read the mounts: {e}"))?;
+    let unified = mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| {
+        let path = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then_some(path)
+    });
+    let path = unified.ok_or("the unified control group hierarchy (cgroup2) is not mounted")?;
+    File::open(path).map_err(|e| format!("cannot open {path}: {e}"))
 }
 
 /// Kernel functions that got another name without another meaning: the newer name and the older.
@@ -72,6 +92,15 @@ pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
             let older = RENAMED.iter().find(|(newer, _)| *newer == spec.target).map(|(_, older)| older);
             let id = p.attach(&spec.target, 0).or_else(|error| older.map_or(Err(error), |older| p.attach(older, 0)));
             id.and_then(|id| p.take_link(id)).map(Attached::Kprobe)
+        }
+        Program::CgroupSkb(p) => {
+            let direction = p.expected_attach_type().unwrap_or(CgroupSkbAttachType::Egress);
+            let mode = CgroupAttachMode::AllowMultiple;
+            p.attach(control_groups()?, direction, mode).and_then(|id| p.take_link(id)).map(Attached::Packets)
+        }
+        Program::CgroupSockAddr(p) => {
+            let mode = CgroupAttachMode::AllowMultiple;
+            p.attach(control_groups()?, mode).and_then(|id| p.take_link(id)).map(Attached::Sends)
         }
         _ => Err(ProgramError::UnexpectedProgramType),
     };
