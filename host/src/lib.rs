@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod detection;
 pub mod generation;
 pub mod guest;
+pub mod hashes;
 pub mod host_facts;
 mod intake;
 pub mod kind;

@@ -58,8 +58,8 @@ pub enum List<'a> {
     Owned(&'a [Box<[u8]>]),
     /// From JSON that no field table describes.
     Json(&'a [serde_json::Value]),
-    /// The executables of these processes.
-    Images(&'a [Arc<Image>]),
+    /// One attribute of each of these processes.
+    Images(&'a [Arc<Image>], fn(&Image) -> Option<&[u8]>),
     /// Every leaf of a row as text.
     Leaves(&'a Slab, usize),
 }
@@ -75,7 +75,7 @@ impl List<'_> {
                 serde_json::Value::Null => {}
                 other => f(other.to_string().as_bytes()),
             }),
-            List::Images(images) => images.iter().filter_map(|i| i.exe.as_deref()).for_each(f),
+            List::Images(images, attribute) => images.iter().filter_map(|i| attribute(i)).for_each(f),
             List::Leaves(slab, row) => kind::leaves(slab, *row, f),
         }
     }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Field, SYSTEM};
-use crate::process::{Image, Process};
+use crate::process::{Container, Image, Process};
 use crate::slab::{Cell, Slab, Value};
 
 /// The event as one line of JSON: as read when it came from JSON, else in the seed's shape.
@@ -254,6 +254,9 @@ impl Writer<'_> {
             let _ = write!(self.out, "\"{:016x}\"", p.id);
             self.image(&p.image);
             self.close();
+            if let Some(c) = &p.image.container {
+                self.container(c);
+            }
             self.key("ancestors");
             self.out.push('[');
             for (i, ancestor) in p.ancestors.iter().enumerate() {
@@ -274,6 +277,27 @@ impl Writer<'_> {
         self.close();
     }
 
+    fn container(&mut self, c: &Container) {
+        self.open(Some("container"));
+        self.key("id");
+        self.string(c.id.as_bytes());
+        let texts = [
+            ("runtime", &c.runtime),
+            ("name", &c.name),
+            ("image", &c.image),
+            ("pod", &c.pod),
+            ("namespace", &c.namespace),
+        ];
+        for (key, text) in texts {
+            self.some(key, text.as_deref().map(str::as_bytes));
+        }
+        if !c.labels.is_empty() {
+            self.key("labels");
+            self.list("labels", c.labels.iter().map(std::convert::AsRef::as_ref));
+        }
+        self.close();
+    }
+
     /// The attributes of an image that `ProcInfo` does not have.
     fn image(&mut self, i: &Image) {
         self.key("pid");
@@ -289,6 +313,8 @@ impl Writer<'_> {
         self.number("login_uid", i.login_uid);
         self.some("login", i.login.as_deref());
         self.some("cgroup", i.cgroup.as_deref());
+        self.some("user_source", i.user_source.map(|s| s.name().as_bytes()));
+        self.some("sha256", i.sha256());
     }
 
     fn full(&mut self, i: &Image) {
