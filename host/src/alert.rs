@@ -16,7 +16,7 @@ use crate::guest::{Guest, Handled};
 use crate::kind::{self, Access, Catalogue};
 use crate::ledger::Ledger;
 use crate::pipeline::Flight;
-use crate::process::{Image, Process};
+use crate::process::{self, Image, Process};
 use crate::slab::{Slab, Value};
 
 /// Version of the format; fields are only ever added.
@@ -60,7 +60,7 @@ pub struct Alert {
     pub user: User,
     /// The process that did it.
     pub process: Option<ProcessInfo>,
-    /// The container, as far as it is known.
+    /// The container the process is in, as far as it is known; null outside of one.
     pub container: Option<Container>,
     /// Why the rule matched, item by item.
     pub matched: Vec<Matched>,
@@ -111,6 +111,8 @@ pub struct User {
     /// Name of the effective user.
     pub name: Option<String>,
     pub effective: Option<u64>,
+    /// Whose list of users the name is from, `host` or `container`; null for a number.
+    pub source: Option<String>,
     /// Name of the user who logged in.
     pub login: Option<String>,
 }
@@ -127,7 +129,9 @@ pub struct ProcessInfo {
     pub cmdline: Option<String>,
     pub argv: Option<Vec<String>>,
     pub cwd: Option<String>,
-    /// Not collected by this version.
+    /// Leaf name of the control group.
+    pub cgroup: Option<String>,
+    /// Of the executable; only known when a rule or another guest asks for hashes.
     pub sha256: Option<String>,
     /// Start, RFC 3339.
     pub started: Option<String>,
@@ -145,8 +149,16 @@ pub struct Ancestor {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Container {
-    /// Leaf name of the control group.
-    pub cgroup: String,
+    pub id: String,
+    /// docker, podman, containerd or cri-o.
+    pub runtime: Option<String>,
+    /// This and what follows is null until the runtime has told it, which takes a moment for the first events of a container.
+    pub name: Option<String>,
+    pub image: Option<String>,
+    /// Kubernetes namespace of the pod.
+    pub namespace: Option<String>,
+    pub pod: Option<String>,
+    pub labels: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -261,10 +273,11 @@ pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
             id: number("System.UserID"),
             name: image.and_then(|i| i.user.as_deref()).map(lossy),
             effective: number("System.EffectiveUserID"),
+            source: image.and_then(|i| i.user_source).map(|s| s.name().to_owned()),
             login: image.and_then(|i| i.login.as_deref()).map(lossy),
         },
         process: process.map(process_info),
-        container: image.and_then(|i| i.cgroup.as_deref()).map(|c| Container { cgroup: lossy(c) }),
+        container: image.and_then(|i| i.container.as_deref()).map(container),
         matched: detection
             .evidence
             .iter()
@@ -431,6 +444,24 @@ fn rule(analytic: &Analytic) -> Rule {
     }
 }
 
+fn container(c: &process::Container) -> Container {
+    let text = |t: &Option<Box<str>>| t.as_deref().map(str::to_owned);
+    let label = |l: &[u8]| {
+        let text = lossy(l);
+        let (key, value) = text.split_once('=').unwrap_or((&text, ""));
+        (key.to_owned(), value.into())
+    };
+    Container {
+        id: c.id.to_string(),
+        runtime: text(&c.runtime),
+        name: text(&c.name),
+        image: text(&c.image),
+        namespace: text(&c.namespace),
+        pod: text(&c.pod),
+        labels: c.labels.iter().map(|l| label(l)).collect(),
+    }
+}
+
 fn process_info(p: &Process) -> ProcessInfo {
     let text = |b: &Option<Arc<[u8]>>| b.as_deref().map(lossy);
     let i = &p.image;
@@ -442,7 +473,8 @@ fn process_info(p: &Process) -> ProcessInfo {
         cmdline: text(&i.cmdline),
         argv: i.argv.as_deref().map(|a| a.iter().map(|b| lossy(b)).collect()),
         cwd: text(&i.cwd),
-        sha256: None,
+        cgroup: text(&i.cgroup),
+        sha256: i.sha256().map(lossy),
         started: i.create_time.map(kind::time_text),
         ancestors: p
             .ancestors

@@ -24,12 +24,13 @@ use crate::deliver::{Deliver, Outgoing};
 use crate::dns;
 use crate::generation::{Generation, Interest};
 use crate::guest::Handled;
+use crate::hashes::HashStage;
 use crate::intake::Intake;
 use crate::kind::{self, Decoder, KINDS, KindId, Loss};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
-use crate::process::{Table, TableCounters, Users};
+use crate::process::{HashAccount, LookupError, Lookups, Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
 use crate::sensor::ebpf::{Counters, Ebpf, InterestSet, KindStatus};
 use crate::sensor::{Input, SensorError};
@@ -48,6 +49,8 @@ pub enum DaemonError {
     Sensor(#[from] SensorError),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    #[error("containers cannot be looked up")]
+    Lookup(#[from] LookupError),
     #[error("the builder thread panicked")]
     Died,
 }
@@ -68,6 +71,7 @@ pub struct Shared {
     pub live: Arc<ArcSwap<Generation>>,
     pub ledger: Arc<Ledger>,
     pub sensor: Mutex<SensorReport>,
+    pub hashes: Arc<HashAccount>,
     pub gate: Arc<Gate>,
     pub stop: AtomicBool,
     /// The capture a running Picket writes.
@@ -83,6 +87,7 @@ impl Shared {
             live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
             ledger: Arc::default(),
             sensor: Mutex::default(),
+            hashes: Arc::default(),
             gate: Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest)),
             stop: AtomicBool::new(false),
             capture: capture::Slot::default(),
@@ -110,6 +115,9 @@ pub type Done = Box<dyn FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send>;
 /// What happens to an alert after it is durable.
 pub type Print = Box<dyn FnMut(&alert::Alert, &Ready) + Send>;
 
+/// The host's users.
+const PASSWD: &str = "/etc/passwd";
+
 /// How often counters are read and compared.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -132,7 +140,10 @@ impl Pipeline {
         let (exits, inbox) = channel;
         let gate = shared.gate.clone();
         let (publish, published) = std::sync::mpsc::sync_channel(4);
-        let mut table = Table::new(&origin.boot, Users::new("/etc/passwd".into()));
+        let mut table = Table::new(&origin.boot, Users::new(PASSWD.into()));
+        if config.containers.enabled {
+            table = table.with_lookups(Lookups::start(&config.containers, PASSWD.into())?);
+        }
         table.set_offset(offset(&sensor));
         table.seed(&seed_records(&mut sensor)?, false);
         let mut intake = Intake::new(Decoder::new(Arc::new(origin)), Some(table));
@@ -140,6 +151,9 @@ impl Pipeline {
         let bounds = Bounds::of(config);
         let mut builder =
             Builder::new(shared.live.clone(), shared.ledger.clone(), exits.outcomes.clone(), gate.clone(), bounds);
+        let capacity = config.dispatch.queue as usize;
+        let hashes = HashStage::start(&config.hashes, capacity, shared.hashes.clone(), exits.outcomes.clone());
+        builder.hashes = Some(hashes.map_err(DaemonError::Thread)?);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
         let work = Work { sensor, intake, builder, shared: shared.clone(), published };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -264,6 +278,9 @@ impl Work {
     /// Reads what the ring holds, in ring order.
     fn read(&mut self) -> Result<(), SensorError> {
         let Work { sensor, intake, builder, shared, .. } = self;
+        if let Some(table) = &mut intake.table {
+            table.tick();
+        }
         let generation = shared.live.load();
         sensor.poll(POLL, &mut |bytes| {
             let taken =

@@ -19,6 +19,8 @@ pub struct Generation {
     pub catalogue: Catalogue,
     /// Per kind, how much of it the guests want.
     pub interest: Vec<Interest>,
+    /// A guest asks for hashes of executables.
+    pub hashes: bool,
     /// Files whose newest version was refused: an older one (or none) is live.
     pub stale: Vec<Stale>,
     /// What loading said about rules and guests.
@@ -57,6 +59,7 @@ impl Generation {
             detectors: Vec::new(),
             catalogue: Catalogue::default(),
             interest: vec![Interest::None; KINDS.len()],
+            hashes: false,
             stale: Vec::new(),
             diagnostics: Vec::new(),
             rules: BTreeMap::new(),
@@ -86,6 +89,11 @@ impl Generation {
             }
         }
         interest
+    }
+
+    /// Whether one of these lanes asks for hashes of executables.
+    pub fn wants_hashes<'l>(mut lanes: impl Iterator<Item = &'l Arc<Lane>>) -> bool {
+        lanes.any(|l| l.guest.plan.subscriptions.iter().flat_map(|s| &s.fields).any(|f| f.access.is_hash()))
     }
 
     /// Number of analytics that are live.

@@ -13,6 +13,7 @@ pub mod detection;
 pub mod dns;
 pub mod generation;
 pub mod guest;
+pub mod hashes;
 pub mod host_facts;
 mod intake;
 pub mod kind;

@@ -15,6 +15,7 @@ use crate::deliver::{Deliver, write_metrics};
 use crate::detection::Gravity;
 use crate::generation::Generation;
 use crate::lane::Rejected;
+use crate::process::HashAccount;
 use crate::reload::{Inputs, Loader, chain};
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
 
@@ -313,7 +314,8 @@ impl control::Daemon for Front {
             },
             "sensor": {
                 "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
-                 "processes": sensor.table, "names": sensor.names, "suspect": sensor.suspect,
+                "processes": sensor.table, "names": sensor.names, "hashes": *self.shared.hashes,
+                "suspect": sensor.suspect,
             },
             "ledger": self.shared.ledger.to_json(),
             "slabs_in_flight": self.shared.gate.inside(),
@@ -384,7 +386,9 @@ impl control::Daemon for Front {
         for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {
             text.sample("picket_detections_total", &[("outcome", what)], count.get() as f64);
         }
-        kernel_metrics(&self.shared.report(), &mut text);
+        let report = self.shared.report();
+        process_metrics(&report, &self.shared.hashes, &mut text);
+        kernel_metrics(&report, &mut text);
         if let Some(deliver) = &self.deliver {
             write_metrics(&deliver.status(), &deliver.spool_status(), &mut text);
         }
@@ -418,6 +422,43 @@ fn kinds_json(sensor: &SensorReport) -> Vec<Json> {
             })
         })
         .collect()
+}
+
+fn process_metrics(sensor: &SensorReport, hashes: &HashAccount, text: &mut control::text::Text<'_>) {
+    let table = &sensor.table;
+    text.gauge("picket_processes", "rows of the process table");
+    for (state, count) in [("live", table.live), ("exited", table.lingering)] {
+        text.sample("picket_processes", &[("state", state)], count as f64);
+    }
+    text.counter("picket_processes_dropped_total", "rows that had to go because the process table was full");
+    for (state, count) in [("live", table.evicted), ("exited", table.forgotten)] {
+        text.sample("picket_processes_dropped_total", &[("state", state)], count as f64);
+    }
+    text.counter("picket_lookups_total", "containers and their users: questions, and what became of them");
+    let l = &table.lookups;
+    for (outcome, count) in [
+        ("asked", l.asked),
+        ("described", l.described),
+        ("undescribed", l.undescribed),
+        ("put_off", l.put_off),
+        ("evicted", l.evicted),
+    ] {
+        text.sample("picket_lookups_total", &[("outcome", outcome)], count as f64);
+    }
+    text.counter("picket_hashes_total", "hashes of executables; late: raise hashes.wait");
+    for (outcome, count) in [
+        ("hashed", &hashes.hashed),
+        ("cached", &hashes.cached),
+        ("gone", &hashes.gone),
+        ("too_large", &hashes.too_large),
+        ("remote", &hashes.remote),
+        ("failed", &hashes.failed),
+        ("late", &hashes.late),
+        ("shed", &hashes.shed),
+        ("evicted", &hashes.evicted),
+    ] {
+        text.sample("picket_hashes_total", &[("outcome", outcome)], count.get() as f64);
+    }
 }
 
 fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {

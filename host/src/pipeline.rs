@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use crate::config::Config;
 use crate::generation::Generation;
 use crate::guest::{Enriched, Handled};
+use crate::hashes::HashStage;
 use crate::lane::Lane;
 use crate::ledger::Ledger;
 use crate::queue::Gate;
@@ -41,7 +42,7 @@ impl Bounds {
 pub struct Flight {
     pub slab: Arc<Slab>,
     pub generation: Arc<Generation>,
-    /// Enrichers that have not answered yet.
+    /// Enrichers, and the stage of hashes, that have not answered yet.
     waiting: AtomicUsize,
 }
 
@@ -55,6 +56,8 @@ pub struct Outcome {
 /// Closes slabs and sends them on their way. Runs on the builder thread; only it reads the live generation.
 pub struct Builder {
     pub slab: Slab,
+    /// Live: fills in the hashes of executables when a guest asks for them.
+    pub hashes: Option<HashStage>,
     live: Arc<ArcSwap<Generation>>,
     ledger: Arc<Ledger>,
     outcomes: Sender<Outcome>,
@@ -73,7 +76,17 @@ impl Builder {
         gate: Arc<Gate>,
         bounds: Bounds,
     ) -> Builder {
-        Builder { slab: Slab::default(), live, ledger, outcomes, gate, bounds, opened: Instant::now(), number: 0 }
+        Builder {
+            slab: Slab::default(),
+            hashes: None,
+            live,
+            ledger,
+            outcomes,
+            gate,
+            bounds,
+            opened: Instant::now(),
+            number: 0,
+        }
     }
 
     /// After each event: closes the slab at its bounds.
@@ -90,7 +103,9 @@ impl Builder {
     /// When nothing more is to be read for now: closes a slab that a consumer waits for, or that is old enough.
     pub fn tick(&mut self) {
         let someone_waits = || self.live.load().lanes().any(|l| l.idle());
-        if !self.slab.is_empty() && (someone_waits() || self.opened.elapsed() >= self.bounds.interval) {
+        // Idle lanes get nothing sooner while the stage before them is behind: the slab may as well grow.
+        let behind = self.hashes.as_ref().is_some_and(HashStage::behind);
+        if !self.slab.is_empty() && !behind && (someone_waits() || self.opened.elapsed() >= self.bounds.interval) {
             self.close();
         }
     }
@@ -111,10 +126,14 @@ impl Builder {
         slab.number = self.number;
         slab.enriched = generation.enrichers.iter().map(|_| std::sync::OnceLock::new()).collect();
         self.number += 1;
-        let waiting = AtomicUsize::new(generation.enrichers.len());
-        let flight = Arc::new(Flight { slab: Arc::new(slab), generation, waiting });
-        if flight.generation.enrichers.is_empty() {
+        let hashes = self.hashes.as_ref().filter(|_| generation.hashes);
+        let stages = generation.enrichers.len() + usize::from(hashes.is_some());
+        let flight = Arc::new(Flight { slab: Arc::new(slab), generation, waiting: AtomicUsize::new(stages) });
+        if stages == 0 {
             return flight.fan_out(&self.outcomes);
+        }
+        if let Some(shed) = hashes.and_then(|h| h.offer(flight.clone())) {
+            shed.passed(&self.outcomes);
         }
         for enricher in &flight.generation.enrichers {
             if let Some(shed) = enricher.offer(flight.clone()) {
@@ -125,13 +144,18 @@ impl Builder {
 }
 
 impl Flight {
-    /// An enricher is done with this slab (or had to give it up); the last one sends it to the detectors.
-    /// Slabs keep their order: each enricher takes them in order, so the last to finish one finishes before the next.
+    /// An enricher is done with this slab, or had to give it up.
     pub fn enriched(self: &Arc<Flight>, name: &str, columns: Option<Enriched>, outcomes: &Sender<Outcome>) {
         if let Some(slot) = self.generation.enrichers.iter().position(|l| l.guest.name == name) {
             // Filled once: each enricher answers once for each slab.
             let _ = self.slab.enriched[slot].set(columns);
         }
+        self.passed(outcomes);
+    }
+
+    /// A stage before the detectors is done; the last one sends the slab on.
+    /// Slabs keep their order: each stage takes them in order, so the last to finish one finishes before the next.
+    pub fn passed(self: &Arc<Flight>, outcomes: &Sender<Outcome>) {
         if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.fan_out(outcomes);
         }

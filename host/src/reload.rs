@@ -158,6 +158,7 @@ impl Loader {
             return Err(Refused::MassChange { before, after });
         }
         next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
+        next.hashes = Generation::wants_hashes(next.enrichers.iter().chain(&next.detectors));
         next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
         next.stale = stale;
         next.diagnostics = diagnostics;
@@ -192,6 +193,7 @@ impl Loader {
             *next.rules.entry(analytic.file.clone()).or_default() += 1;
         }
         next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
+        next.hashes = Generation::wants_hashes(next.enrichers.iter().chain(&next.detectors));
         next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
         Some(next)
     }

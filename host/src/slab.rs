@@ -62,8 +62,8 @@ pub enum List<'a> {
     Json(&'a [serde_json::Value]),
     /// The leaves of this JSON text.
     Nested(&'a [u8]),
-    /// The executables of these processes.
-    Images(&'a [Arc<Image>]),
+    /// One attribute of each of these processes.
+    Images(&'a [Arc<Image>], fn(&Image) -> Option<&[u8]>),
     /// The names of the capabilities in a mask.
     Caps(u64),
     /// Every leaf of a row as text.
@@ -82,7 +82,7 @@ impl List<'_> {
                 other => f(other.to_string().as_bytes()),
             }),
             List::Nested(text) => kind::nested_leaves(text, f),
-            List::Images(images) => images.iter().filter_map(|i| i.exe.as_deref()).for_each(f),
+            List::Images(images, attribute) => images.iter().filter_map(|i| attribute(i)).for_each(f),
             List::Caps(mask) => Caps::names(*mask, f),
             List::Leaves(slab, row) => kind::leaves(slab, *row, f),
         }

@@ -69,6 +69,25 @@ fn human(s: &Json) -> String {
         "names of {} addresses, {} responses learned, {} connections named, {} evicted",
         names["addresses"], names["learned"], names["named"], names["evicted"]
     );
+    let _ = writeln!(out, "  exited {}, forgotten early {}", processes["lingering"], processes["forgotten"]);
+    let lookups = &processes["lookups"];
+    let _ = writeln!(
+        out,
+        "lookups {}: containers described {}, undescribed {}; put off {}",
+        lookups["asked"], lookups["described"], lookups["undescribed"], lookups["put_off"]
+    );
+    let hashes = &s["sensor"]["hashes"];
+    let _ = writeln!(
+        out,
+        "hashes {}, cached {}, gone {}, too large {}, remote {}, failed {}, late {}",
+        hashes["hashed"],
+        hashes["cached"],
+        hashes["gone"],
+        hashes["too_large"],
+        hashes["remote"],
+        hashes["failed"],
+        hashes["late"]
+    );
     let events = &s["ledger"]["events"];
     let _ = writeln!(
         out,

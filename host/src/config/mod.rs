@@ -6,6 +6,7 @@ mod check;
 mod error;
 mod layer;
 mod model;
+mod process;
 mod schema;
 mod settings;
 
@@ -24,6 +25,7 @@ pub use model::{
     Config, ControlConfig, DispatchConfig, FileEvent, GuestConfig, LogConfig, LogFormat, LogLevel, ReloadConfig, Rung,
     SensorConfig, SpoolConfig,
 };
+pub use process::{ContainersConfig, HashesConfig};
 pub use schema::schema;
 pub use settings::{REDACTED, Setting};
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::process::{ContainersConfig, HashesConfig};
 use crate::deliver::EndpointConfig;
 use crate::units::{ByteSize, Period};
 
@@ -42,6 +43,12 @@ pub struct Config {
     /// The kernel side.
     pub sensor: SensorConfig,
 
+    /// What is found out about containers.
+    pub containers: ContainersConfig,
+
+    /// Hashes of executables.
+    pub hashes: HashesConfig,
+
     /// How events are handed to guests.
     pub dispatch: DispatchConfig,
 
@@ -73,6 +80,8 @@ impl Default for Config {
             file_event: FileEvent::default(),
             strict: false,
             sensor: SensorConfig::default(),
+            containers: ContainersConfig::default(),
+            hashes: HashesConfig::default(),
             dispatch: DispatchConfig::default(),
             reload: ReloadConfig::default(),
             guest: BTreeMap::new(),

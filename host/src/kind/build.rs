@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Catalogue, KINDS, Kind, KindId, ProcessField, SYSTEM, Type};
+use super::field::{ProcessField, ProcessLine};
+use super::{Catalogue, KINDS, Kind, KindId, SYSTEM, Type};
 
 /// Why a hand-written event cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub fn build(fields: &Map<String, Json>) -> Result<Json, BuildError> {
         .ok_or_else(|| BuildError::UnknownKind { kind: name.to_owned() })?;
     let mut event = skeleton(kind);
     for (name, value) in fields.iter().filter(|(n, _)| *n != "kind") {
+        if put_of_process(&mut event, name, value) {
+            continue;
+        }
         let path = path_of(kind, name, value).ok_or_else(|| {
             let hint = Catalogue::default().nearest(name).map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
             BuildError::UnknownField { field: name.clone(), hint }
@@ -59,10 +63,33 @@ fn skeleton(kind: &Kind) -> Json {
     json!({ "Timestamp": time, "EventType": kind.name, "System": system, "EventData": data })
 }
 
+fn line_of(name: &str) -> Option<&'static ProcessLine> {
+    ProcessField::TABLE.iter().find(|(_, path, sigma, ..)| *path == name || sigma.contains(&name))
+}
+
+/// Writes those attributes of a process that no single key of the JSON holds.
+fn put_of_process(event: &mut Json, name: &str, value: &Json) -> bool {
+    let Some((field, ..)) = line_of(name) else { return false };
+    if let Some(key) = field.ancestors_key() {
+        let one = std::slice::from_ref(value);
+        for (i, item) in value.as_array().map_or(one, Vec::as_slice).iter().enumerate() {
+            put(event, &format!("context.ancestors.{i}.{key}"), item.clone());
+        }
+        return true;
+    }
+    let sha256 = |text: &str| text.split(',').find_map(|h| h.strip_prefix("SHA256=")).map(str::to_owned);
+    match (field, value.as_str().and_then(sha256)) {
+        (ProcessField::Hashes, digits) => {
+            put(event, "context.process.sha256", digits.into());
+            true
+        }
+        _ => false,
+    }
+}
+
 /// The JSON path a name stands for.
 fn path_of(kind: &Kind, name: &str, value: &Json) -> Option<String> {
-    let process = ProcessField::TABLE.iter().find(|(_, path, sigma, ..)| *path == name || sigma.contains(&name));
-    if let Some((_, path, ..)) = process {
+    if let Some((_, path, ..)) = line_of(name) {
         // The parent is the first ancestor.
         return Some(match path.strip_prefix("context.parent.") {
             Some(key) => format!("context.ancestors.0.{key}"),
@@ -147,6 +174,16 @@ mod tests {
         assert_eq!(e["EventData"]["argv"], json!(["nc", "-l"]));
         assert_eq!(e["context"]["ancestors"][0]["exe"], "/bin/sh");
         assert_eq!(e["System"]["UserID"], 7);
+    }
+
+    #[test]
+    fn lists_of_ancestors_and_hashes_find_their_places() {
+        let e = built(&json!({ "kind": KINDS[0].name, "Ancestors": ["/bin/sh", "/usr/sbin/nginx"],
+            "@ancestors.User": "www-data", "Hashes": "MD5=0,SHA256=ab12", "ContainerLabels": ["app=web"] }));
+        assert_eq!(e["context"]["ancestors"][1]["exe"], "/usr/sbin/nginx");
+        assert_eq!(e["context"]["ancestors"][0]["user"], "www-data");
+        assert_eq!(e["context"]["process"]["sha256"], "ab12");
+        assert_eq!(e["context"]["container"]["labels"], json!(["app=web"]));
     }
 
     #[test]

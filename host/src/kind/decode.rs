@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::read::find;
 use super::system::at;
 use super::{Field, KINDS, Kind, KindId, LOSS, Loss, SYSTEM, Type};
-use crate::process::{ANCESTORS, Caps, Image, Key, Namespaces, Process};
+use crate::process::{ANCESTORS, Caps, Container, Image, Key, Namespaces, Process, UserSource};
 use crate::slab::{Cell, Origin, Row, Slab};
 
 /// Why an input did not become an event.
@@ -225,7 +225,8 @@ impl Decoder {
         let exec =
             kind.and_then(KindId::spec).is_some_and(|k| k.sources.iter().any(|s| s.category == "process_creation"));
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        for part in [info, context.and_then(|c| c.get("process")), context.and_then(|c| c.get("ancestors")), bytes] {
+        let part = |key: &str| context.and_then(|c| c.get(key));
+        for part in [info, part("process"), part("ancestors"), part("container"), bytes] {
             hasher.update(part.map(Json::to_string).unwrap_or_default().as_bytes());
             hasher.update(&[0]);
         }
@@ -249,6 +250,7 @@ impl Decoder {
         image.cwd = at("Cwd");
         image.user = at("Username");
         image.create_time = info.and_then(|i| i.get("CreateTime")).and_then(parse_time);
+        image.container = part("container").and_then(container).map(Arc::new);
         if image.key.tgid == 0 {
             image.key.tgid = json.pointer("/System/HostProcessID").and_then(Json::as_u64).unwrap_or_default() as u32;
         }
@@ -301,6 +303,21 @@ fn derive(kind: &Kind, slab: &mut Slab, from: usize) {
 /// Arguments joined by spaces: what Sigma calls `CommandLine`.
 pub(crate) fn join(argv: &[Box<[u8]>]) -> Arc<[u8]> {
     argv.join(&b' ').into()
+}
+
+/// The container embedded in the JSON.
+fn container(json: &Json) -> Option<Container> {
+    let text = |key: &str| json.get(key).and_then(Json::as_str).map(Into::into);
+    let labels = json.get("labels").and_then(Json::as_array).into_iter().flatten();
+    Some(Container {
+        id: text("id")?,
+        runtime: text("runtime"),
+        name: text("name"),
+        image: text("image"),
+        pod: text("pod"),
+        namespace: text("namespace"),
+        labels: labels.filter_map(|l| Some(l.as_str()?.as_bytes().into())).collect(),
+    })
 }
 
 fn text_at<'j>(json: &'j Json, path: &str) -> Option<&'j str> {
@@ -399,8 +416,11 @@ impl Embedded<'_> {
             namespaces: object
                 .and_then(|o| o.get("namespaces"))
                 .map(|of| Namespaces::new(|_, name| of.get(name).and_then(Json::as_u64).map(|inode| inode as u32))),
+            user_source: object.and_then(|o| o.get("user_source")?.as_str()).and_then(UserSource::from_name),
             ..Image::default()
         }
+        // What is not in the event was not known: nothing is hashed in a replay.
+        .with_sha256(self.text(object, path, "sha256").as_deref())
     }
 
     /// As numbers, as Picket writes them, or by name, as people do.

@@ -121,13 +121,43 @@ pub enum ProcessField {
     ParentName,
     ParentCwd,
     ParentUser,
-    /// Executables of the ancestors, the parent first.
+    UserSource,
+    /// `SHA256=...`, as other tools write it.
+    Hashes,
+    Sha256,
+    ContainerId,
+    ContainerRuntime,
+    ContainerName,
+    ContainerImage,
+    PodName,
+    PodNamespace,
+    ContainerLabels,
+    /// Of the ancestors, the parent first.
     AncestorExes,
+    AncestorExecuted,
+    AncestorCommandLines,
+    AncestorNames,
+    AncestorUsers,
 }
 
+/// An attribute with its path, Sigma names, type and doc.
+pub type ProcessLine = (ProcessField, &'static str, &'static [&'static str], Type, &'static str);
+
 impl ProcessField {
+    /// For a value of the ancestors, its key in the JSON of each.
+    pub fn ancestors_key(self) -> Option<&'static str> {
+        Some(match self {
+            ProcessField::AncestorExes => "exe",
+            ProcessField::AncestorExecuted => "executed",
+            ProcessField::AncestorCommandLines => "cmdline",
+            ProcessField::AncestorNames => "name",
+            ProcessField::AncestorUsers => "user",
+            _ => return None,
+        })
+    }
+
     /// Path, Sigma names, type and doc of every attribute: the single table behind binding, rendering and `picket fields`.
-    pub const TABLE: &'static [(ProcessField, &'static str, &'static [&'static str], Type, &'static str)] = &[
+    pub const TABLE: &'static [ProcessLine] = &[
         (ProcessField::Name, "EventData.ProcInfo.Name", &[], Type::Text, "comm of the process"),
         (
             ProcessField::CommandLine,
@@ -217,6 +247,64 @@ impl ProcessField {
             "host name namespace",
         ),
         (ProcessField::Namespace(Ns::Ipc), "context.process.namespaces.ipc", &[], Type::Unsigned, "IPC namespace"),
+        (
+            ProcessField::UserSource,
+            "context.process.user_source",
+            &[],
+            Type::Text,
+            "whose list of users `User` is from, host or container; absent for a number",
+        ),
+        (
+            ProcessField::Hashes,
+            "context.process.hashes",
+            &["Hashes"],
+            Type::Text,
+            "SHA256= and the hash of the executable, in lower case; only hashed when a guest asks for it",
+        ),
+        (
+            ProcessField::Sha256,
+            "context.process.sha256",
+            &["sha256"],
+            Type::Text,
+            "SHA-256 of the executable, likewise",
+        ),
+        (ProcessField::ContainerId, "context.container.id", &["ContainerId"], Type::Text, "id of the container"),
+        (
+            ProcessField::ContainerRuntime,
+            "context.container.runtime",
+            &["ContainerRuntime"],
+            Type::Text,
+            "docker, podman, containerd or cri-o",
+        ),
+        (
+            ProcessField::ContainerName,
+            "context.container.name",
+            &["ContainerName"],
+            Type::Text,
+            "name of the container; this and what follows only once the runtime has told it, moments after the first event",
+        ),
+        (
+            ProcessField::ContainerImage,
+            "context.container.image",
+            &["ContainerImage"],
+            Type::Text,
+            "image it was made from",
+        ),
+        (ProcessField::PodName, "context.container.pod", &["PodName"], Type::Text, "pod it belongs to"),
+        (
+            ProcessField::PodNamespace,
+            "context.container.namespace",
+            &["PodNamespace"],
+            Type::Text,
+            "Kubernetes namespace of the pod",
+        ),
+        (
+            ProcessField::ContainerLabels,
+            "context.container.labels",
+            &["ContainerLabels"],
+            Type::TextList,
+            "labels of the container, each as key=value",
+        ),
         (ProcessField::ParentExe, "context.parent.exe", &["ParentImage"], Type::Text, "executable of the creator"),
         (
             ProcessField::ParentExecuted,
@@ -240,9 +328,20 @@ impl ProcessField {
             "@ancestors.Image",
             &["Ancestors"],
             Type::TextList,
-            "executables of up to ten ancestors, nearest first",
+            "executables of up to ten ancestors, nearest first; ancestors are creators, whoever lives",
         ),
+        (ProcessField::AncestorExecuted, "@ancestors.ExecutedImage", &[], Type::TextList, "their paths as executed"),
+        (ProcessField::AncestorCommandLines, "@ancestors.CommandLine", &[], Type::TextList, "their command lines"),
+        (ProcessField::AncestorNames, "@ancestors.Name", &[], Type::TextList, "their comm"),
+        (ProcessField::AncestorUsers, "@ancestors.User", &[], Type::TextList, "their effective users"),
     ];
+}
+
+impl Access {
+    /// Whether it reads the hash of an executable, which is not made unless somebody asks.
+    pub fn is_hash(&self) -> bool {
+        matches!(self, Access::Process(ProcessField::Hashes | ProcessField::Sha256))
+    }
 }
 
 /// How to read a bound field from a row.

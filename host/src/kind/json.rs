@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Field, SYSTEM};
-use crate::process::{Image, Ns, Process};
+use crate::process::{Container, Image, Ns, Process};
 use crate::slab::{Cell, List, Slab, Value};
 
 /// The event as one line of JSON: as read when it came from JSON, else in the seed's shape.
@@ -256,6 +256,9 @@ impl Writer<'_> {
             let _ = write!(self.out, "\"{:016x}\"", p.id);
             self.image(&p.image);
             self.close();
+            if let Some(c) = &p.image.container {
+                self.container(c);
+            }
             self.key("ancestors");
             self.out.push('[');
             for (i, ancestor) in p.ancestors.iter().enumerate() {
@@ -272,6 +275,27 @@ impl Writer<'_> {
             }
             self.out.push(']');
             self.first = false;
+        }
+        self.close();
+    }
+
+    fn container(&mut self, c: &Container) {
+        self.open(Some("container"));
+        self.key("id");
+        self.string(c.id.as_bytes());
+        let texts = [
+            ("runtime", &c.runtime),
+            ("name", &c.name),
+            ("image", &c.image),
+            ("pod", &c.pod),
+            ("namespace", &c.namespace),
+        ];
+        for (key, text) in texts {
+            self.some(key, text.as_deref().map(str::as_bytes));
+        }
+        if !c.labels.is_empty() {
+            self.key("labels");
+            self.list("labels", c.labels.iter().map(std::convert::AsRef::as_ref));
         }
         self.close();
     }
@@ -310,6 +334,8 @@ impl Writer<'_> {
             }
             self.close();
         }
+        self.some("user_source", i.user_source.map(|s| s.name().as_bytes()));
+        self.some("sha256", i.sha256());
     }
 
     fn full(&mut self, i: &Image) {

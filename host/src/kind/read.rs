@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{Access, ProcessField, SYSTEM};
-use crate::process::{Image, Process};
+use crate::process::{Container, Image, Process};
 use crate::slab::{List, Row, Slab, Value};
 
 /// The value of `access` in `row`.
@@ -91,6 +91,9 @@ fn number(value: Option<u32>) -> Value<'static> {
 
 fn process(p: &Process, field: ProcessField) -> Value<'_> {
     let parent = p.ancestors.first().map(std::convert::AsRef::as_ref);
+    let container = p.image.container.as_deref();
+    let contained =
+        |f: fn(&Container) -> &Option<Box<str>>| text(container.and_then(|c| f(c).as_deref()).map(str::as_bytes));
     let of_parent = |f: fn(&Image) -> Option<&[u8]>| text(parent.and_then(f));
     match field {
         ProcessField::Name => text(p.image.name.as_deref()),
@@ -116,8 +119,28 @@ fn process(p: &Process, field: ProcessField) -> Value<'_> {
         ProcessField::ParentName => of_parent(|i| i.name.as_deref()),
         ProcessField::ParentCwd => of_parent(|i| i.cwd.as_deref()),
         ProcessField::ParentUser => of_parent(|i| i.user.as_deref()),
-        ProcessField::AncestorExes => Value::List(List::Images(&p.ancestors)),
+        ProcessField::UserSource => text(p.image.user_source.map(|s| s.name().as_bytes())),
+        // Unavailable when nobody has got to it.
+        ProcessField::Hashes | ProcessField::Sha256 if p.image.sha256.get().is_none() => Value::Unavailable,
+        ProcessField::Hashes => text(p.image.hashes()),
+        ProcessField::Sha256 => text(p.image.sha256()),
+        ProcessField::ContainerId => text(container.map(|c| c.id.as_bytes())),
+        ProcessField::ContainerRuntime => contained(|c| &c.runtime),
+        ProcessField::ContainerName => contained(|c| &c.name),
+        ProcessField::ContainerImage => contained(|c| &c.image),
+        ProcessField::PodName => contained(|c| &c.pod),
+        ProcessField::PodNamespace => contained(|c| &c.namespace),
+        ProcessField::ContainerLabels => container.map_or(Value::Absent, |c| Value::List(List::Owned(&c.labels))),
+        ProcessField::AncestorExes => ancestors(p, |i| i.exe.as_deref()),
+        ProcessField::AncestorExecuted => ancestors(p, |i| i.executed.as_deref()),
+        ProcessField::AncestorCommandLines => ancestors(p, |i| i.cmdline.as_deref()),
+        ProcessField::AncestorNames => ancestors(p, |i| i.name.as_deref()),
+        ProcessField::AncestorUsers => ancestors(p, |i| i.user.as_deref()),
     }
+}
+
+fn ancestors(p: &Process, f: fn(&Image) -> Option<&[u8]>) -> Value<'_> {
+    Value::List(List::Images(&p.ancestors, f))
 }
 
 /// Every leaf of a row as text, for keyword rules: the JSON's own leaves where there is one, else the cells and the process.

@@ -1,6 +1,6 @@
 //! The process behind an event: identity, image, ancestors.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Identity of a process: host pid of its leader and the leader's start, nanoseconds since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -30,6 +30,8 @@ pub struct Image {
     pub login_uid: Option<u32>,
     /// Name of the effective user, or its number.
     pub user: Option<Arc<[u8]>>,
+    /// Whose list of users the name is from; `None` for a number.
+    pub user_source: Option<UserSource>,
     pub login: Option<Arc<[u8]>>,
     /// Leaf name of the control group.
     pub cgroup: Option<Arc<[u8]>>,
@@ -43,6 +45,44 @@ pub struct Image {
     pub caps: Option<Caps>,
     /// As it was at the last exec or fork.
     pub namespaces: Option<Namespaces>,
+    pub container: Option<Arc<Container>>,
+    /// The file behind `exe`.
+    pub file: Option<FileId>,
+    /// `SHA256=` and the hash of that file in hexadecimal digits. Filled at most once, by the stage before the detectors and
+    /// only when a guest asks for it; empty until then, `None` inside where it cannot be known.
+    pub sha256: OnceLock<Option<Arc<[u8]>>>,
+}
+
+/// What precedes the digits in [`Image::sha256`].
+const SHA256: &str = "SHA256=";
+
+impl Image {
+    /// The hash of the executable in hexadecimal digits, once it is known.
+    pub fn sha256(&self) -> Option<&[u8]> {
+        self.hashes()?.get(SHA256.len()..)
+    }
+
+    /// The same, as other tools write it: `SHA256=...`.
+    pub fn hashes(&self) -> Option<&[u8]> {
+        self.sha256.get()?.as_deref()
+    }
+
+    /// For an image whose hash is known from elsewhere, or is not.
+    #[must_use]
+    pub fn with_sha256(self, digits: Option<&[u8]>) -> Image {
+        let text = digits.map(|d| [SHA256.as_bytes(), d].concat().into());
+        Image { sha256: OnceLock::from(text), ..self }
+    }
+}
+
+/// A version of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// As the kernel encodes it: major << 20 | minor.
+    pub dev: u32,
+    pub inode: u64,
+    /// Change time of the inode, unix nanoseconds.
+    pub ctime: u64,
 }
 
 /// How many ancestors a process keeps: bounds memory for any chain of forks.
@@ -57,11 +97,18 @@ pub struct Process {
     pub ancestors: Box<[Arc<Image>]>,
 }
 
+mod cache;
+mod container;
 mod facts;
+pub(crate) mod hash;
+mod lookup;
 mod procfs;
 mod table;
 mod users;
 
+pub use container::Container;
 pub use facts::{Caps, Namespaces, Ns};
+pub use hash::HashAccount;
+pub use lookup::{LookupCounters, LookupError, Lookups};
 pub use table::{Table, TableCounters};
-pub use users::Users;
+pub use users::{UserSource, Users};
