@@ -98,13 +98,16 @@ pub(super) fn resolve(
         };
         let clauses: Vec<WhereClause> = subscription.where_.iter().map(clause).collect();
         let special = source.kind.as_deref().is_some_and(|k| k.starts_with('@'));
-        let selection = if special { None } else { Selection::new(&source, &clauses) };
+        let selection = if special { None } else { catalogue.select(&source, &clauses) };
         let Some(selection) = selection else {
             let (code, message) = if special {
                 (
                     "source-not-offered",
                     format!("guest {name} subscribes to {source}, which this host does not offer yet"),
                 )
+            } else if Selection::new(&source, &clauses).is_some() {
+                let why = "the auditd stream is off: set auditd = \"changes\" (or \"every-open\") in the config";
+                ("stream-off", format!("guest {name} subscribes to {source}, and {why}"))
             } else {
                 (
                     "source-not-fed",

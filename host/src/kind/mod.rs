@@ -6,6 +6,7 @@ use picket_ebpf::Record;
 
 use crate::slab::{Cell, Slab};
 
+mod auditd;
 mod build;
 mod catalogue;
 mod decode;
@@ -23,6 +24,8 @@ mod security_socket_bind;
 mod security_socket_connect;
 mod sockaddr;
 
+pub use auditd::Opens;
+pub(crate) use auditd::append as audit_records;
 pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub(crate) use decode::join;
@@ -43,6 +46,7 @@ pub static KINDS: &[&Kind] = &[
     &security_socket_connect::KIND,
     &security_socket_bind::KIND,
     &security_inode_unlink::KIND,
+    &auditd::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].
@@ -59,6 +63,11 @@ impl KindId {
 
     pub fn by_name(name: &str) -> Option<KindId> {
         KINDS.iter().position(|k| k.name == name).map(|i| KindId(i as u16))
+    }
+
+    /// Whether its rows are made from those of other kinds: no hook has it, and only who names it gets it.
+    pub fn is_derived(self) -> bool {
+        self.spec().is_some_and(|k| std::ptr::eq(k, &raw const auditd::KIND))
     }
 
     /// The kind of a kernel record.
