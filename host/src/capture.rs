@@ -41,7 +41,8 @@ impl Capture {
 
     /// Appends the rows of a slab; `false` once a limit is reached.
     pub fn write(&mut self, flight: &Flight) -> std::io::Result<bool> {
-        for row in 0..flight.slab.len() {
+        // What is made from an event is made again when the event is replayed.
+        for row in (0..flight.slab.len()).filter(|row| flight.slab.primary_of(*row).is_none()) {
             self.line.clear();
             kind::render_into(&flight.slab, row, &mut self.line);
             self.line.push('\n');

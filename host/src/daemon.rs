@@ -300,6 +300,7 @@ impl Work {
         let every_open = self.builder.slab.every_open;
         self.sensor.attach(&interest_set(&both, every_open))?;
         self.builder.close();
+        self.intake.audit = next.audit();
         self.shared.live.store(next.clone());
         let kinds = self.sensor.attach(&interest_set(&next.interest, every_open))?;
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::detection::Diagnostic;
-use crate::kind::{Catalogue, KINDS, KindId};
+use crate::kind::{Catalogue, KINDS, KindId, Opens};
 use crate::lane::Lane;
 
 /// What is loaded and live together. Never changed after it is published; unchanged guests are shared between generations.
@@ -73,6 +73,12 @@ impl Generation {
     /// Whether rows of this kind go into slabs at all.
     pub fn wants(&self, kind: KindId) -> bool {
         self.interest.get(kind.0 as usize).is_some_and(|i| *i != Interest::None)
+    }
+
+    /// The opens that become audit records, where somebody wants such records at all.
+    pub fn audit(&self) -> Option<Opens> {
+        let wanted = |l: &Arc<Lane>| l.guest.plan.subscriptions.iter().any(|s| s.selection.audit().is_some());
+        self.catalogue.audit.filter(|_| self.lanes().any(wanted))
     }
 
     /// The union of what the subscriptions of these lanes want.

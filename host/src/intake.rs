@@ -4,7 +4,7 @@ use picket_ebpf::Record;
 use rustc_hash::FxHashMap;
 
 use crate::dns::{self, Names};
-use crate::kind::{DecodeError, Decoder, KindId, Loss};
+use crate::kind::{self, DecodeError, Decoder, KindId, Loss, Opens};
 use crate::ledger::Ledger;
 use crate::pipeline::Builder;
 use crate::process::Table;
@@ -28,13 +28,15 @@ pub struct Intake {
     pub offset: u64,
     /// Lifecycle records were lost: context may be incomplete until the table is seeded again.
     pub suspect: bool,
+    /// The live generation asks for audit records, of these opens.
+    pub audit: Option<Opens>,
     recent: FxHashMap<u64, u64>,
 }
 
 impl Intake {
     pub fn new(decoder: Decoder, table: Option<Table>) -> Intake {
         let names = table.is_some().then(Names::default);
-        Intake { decoder, table, names, offset: 0, suspect: false, recent: FxHashMap::default() }
+        Intake { decoder, table, names, offset: 0, suspect: false, audit: None, recent: FxHashMap::default() }
     }
 
     /// Adds an input to the open slab. An error leaves the slab as it was; it is counted either way.
@@ -53,7 +55,12 @@ impl Intake {
         match taken {
             Ok(true) => {
                 self.settle(builder);
-                builder.added();
+                let derived = match self.audit {
+                    Some(opens) => kind::audit_records(&mut builder.slab, opens, &mut || self.decoder.next_seq()),
+                    None => 0,
+                };
+                ledger.events.derived.add(derived as u64);
+                builder.added(1 + derived);
                 Ok(())
             }
             Ok(false) => {

@@ -38,6 +38,8 @@ pub struct Events {
     /// Read for the process table only: no guest subscribes to the kind.
     pub unwanted: Count,
     pub slabbed: Count,
+    /// Rows made from slabbed events; they are no events.
+    pub derived: Count,
     pub slabs: Count,
 }
 

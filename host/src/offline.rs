@@ -51,9 +51,10 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Adds one event; a bad one is counted, and said by the error.
-    pub fn add(&mut self, input: &Input<'_>) -> Result<(), DecodeError> {
-        self.intake.take(input, &mut self.builder, &self.ledger, |_| true)
+    /// Adds one event and tells its place in host order; a bad one is counted, and said by the error.
+    pub fn add(&mut self, input: &Input<'_>) -> Result<u64, DecodeError> {
+        let place = self.intake.decoder.next_place();
+        self.intake.take(input, &mut self.builder, &self.ledger, |_| true).map(|()| place)
     }
 }
 
@@ -87,6 +88,7 @@ impl Offline {
     ) -> (T, Arc<Ledger>) {
         let Offline { generation, ledger, bounds, queue, every_open, exits, inbox } = self;
         let gate = Arc::new(Gate::new(2 * queue + 64, WhenFull::Wait));
+        let audit = generation.audit();
         let live = Arc::new(ArcSwap::new(generation));
         let result = std::thread::scope(|scope| {
             let leave = gate.clone();
@@ -95,7 +97,9 @@ impl Offline {
             builder.slab.every_open = every_open;
             drop(exits);
             let decoder = Decoder::new(Arc::new(Origin::default()));
-            let mut feeder = Feeder { intake: Intake::new(decoder, None), builder, ledger: ledger.clone() };
+            let mut intake = Intake::new(decoder, None);
+            intake.audit = audit;
+            let mut feeder = Feeder { intake, builder, ledger: ledger.clone() };
             let result = feed(&mut feeder);
             feeder.builder.close();
             // Dropping the generation closes the lanes; the last of them ends the sequencer.

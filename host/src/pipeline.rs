@@ -89,10 +89,10 @@ impl Builder {
         }
     }
 
-    /// After each event: closes the slab at its bounds.
-    pub fn added(&mut self) {
+    /// After each event, with the rows it became: closes the slab at its bounds.
+    pub fn added(&mut self, rows: usize) {
         self.ledger.events.slabbed.add(1);
-        if self.slab.len() == 1 {
+        if self.slab.len() == rows {
             self.opened = Instant::now();
         }
         if self.slab.len() >= self.bounds.rows || self.slab.bytes() >= self.bounds.bytes {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::hex;
-use crate::config::Config;
+use crate::config::{Auditd, Config};
 use crate::detection::{Diagnostic, Gravity};
 use crate::generation::{Generation, Stale};
 use crate::guest::{self, Component, File, Guest, Limits, LoadError, Runtime, Setup, World};
-use crate::kind::Catalogue;
+use crate::kind::{Catalogue, Opens};
 use crate::lane::{Exits, Lane, Rejected, Start};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, WhenFull};
@@ -128,7 +128,12 @@ impl Loader {
         let mut diagnostics = inputs.unread.clone();
         let components = self.compile(inputs, &mut stale, &mut diagnostics);
         let mut next = Generation { number: previous.number + 1, ..Generation::empty() };
-        next.catalogue = Catalogue { any_json: self.mode.any_json, ..Catalogue::default() };
+        let audit = match inputs.config.auditd {
+            Auditd::Off => None,
+            Auditd::Changes => Some(Opens::Changes),
+            Auditd::EveryOpen => Some(Opens::Every),
+        };
+        next.catalogue = Catalogue { any_json: self.mode.any_json, audit, ..Catalogue::default() };
         // Enrichers first: detectors may ask for their columns.
         for component in components.iter().filter(|c| c.world == World::Enricher) {
             let slot = next.enrichers.len() as u16;
@@ -336,7 +341,7 @@ impl Loader {
                 ..Limits::default()
             },
         };
-        let surroundings = format!("{slot} {:?} {}", catalogue.enrich, catalogue.any_json);
+        let surroundings = format!("{slot} {:?} {} {:?}", catalogue.enrich, catalogue.any_json, catalogue.audit);
         let (name, component) = (component.name.clone(), component.clone());
         let mut candidate = Candidate { name, component, setup, surroundings, digest: String::new() };
         candidate.rehash();

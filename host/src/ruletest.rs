@@ -126,7 +126,9 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
         |flight, said| {
             let mut hits = hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for detection in said.iter().flat_map(|(_, handled)| &handled.detections) {
-                if let Some(row) = detection.row.and_then(|r| flight.slab.rows.get(r as usize)) {
+                // A row made from an event counts as that event.
+                let row = detection.row.map(|r| flight.slab.primary_of(r as usize).unwrap_or(r as usize));
+                if let Some(row) = row.and_then(|r| flight.slab.rows.get(r)) {
                     hits.entry(row.seq).or_default().insert(detection.analytic.file.clone());
                 }
             }
@@ -168,7 +170,7 @@ struct Fed {
 }
 
 fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
-    let mut next = 1;
+    let mut line = 1;
     cases
         .iter()
         .map(|(_, _, case)| {
@@ -189,10 +191,10 @@ fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
             match built {
                 Ok(events) => {
                     for text in events {
-                        match feeder.add(&Input::Line { number: next, text: &text }) {
-                            Ok(()) => {
-                                fed.events.push(next);
-                                next += 1;
+                        match feeder.add(&Input::Line { number: line, text: &text }) {
+                            Ok(place) => {
+                                fed.events.push(place);
+                                line += 1;
                             }
                             Err(e) => fed.error = Some(crate::reload::chain(&e)),
                         }

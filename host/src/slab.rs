@@ -123,6 +123,8 @@ pub struct Slab {
     pub(crate) arena: Vec<u8>,
     pub(crate) lists: Vec<Span>,
     pub(crate) cells: Vec<Cell>,
+    /// Rows made from another row of this slab, ascending: (row, the row it is made from).
+    pub(crate) derived: Vec<(u32, u32)>,
     /// One slot per enricher of the generation, filled once.
     pub(crate) enriched: Vec<OnceLock<Option<Enriched>>>,
     /// `file_event` takes every open (the model's behaviour) instead of changes only.
@@ -165,6 +167,12 @@ impl Slab {
     /// The row with this sequence number.
     pub fn row_of(&self, seq: u64) -> Option<usize> {
         self.rows.binary_search_by_key(&seq, |r| r.seq).ok()
+    }
+
+    /// The row that this one is made from, if it is no event of its own.
+    pub fn primary_of(&self, row: usize) -> Option<usize> {
+        let at = self.derived.binary_search_by_key(&row, |(derived, _)| *derived as usize).ok()?;
+        Some(self.derived[at].1 as usize)
     }
 
     /// Indices of the rows that a subscription selects, appended to `rows`.

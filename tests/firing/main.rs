@@ -93,15 +93,6 @@ fn stand_ins_appear_as_their_fixtures_say() {
 
 #[test]
 fn live_firing() {
-    let stage = Path::new(env!("CARGO_BIN_EXE_picket-stage"));
-    let (binary, guests) = (stage.with_file_name("picket"), stage.with_file_name("../guests"));
-    if !is_root() {
-        return skip("only root may load programs into the kernel");
-    }
-    if !binary.exists() || !guests.exists() {
-        return skip("picket is not built (cargo xtask build)");
-    }
-    let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = scratch();
     let loader = loader(scratch.path());
     let mut directories = vec![root().join("rules")];
@@ -113,12 +104,36 @@ fn live_firing() {
     } else {
         skip("the corpus is not here; only the rules of our own are fired");
     }
+    fire(stimuli, &directories, &[], "firing.txt");
+}
+
+/// Audit records, with no audit daemon.
+#[test]
+fn live_firing_of_audit_rules() {
+    let Some(corpus) = corpus() else { return skip("the corpus is not here") };
+    let scratch = scratch();
+    let stimuli = loader(scratch.path()).acts("auditd");
+    let directories = ["", "execve", "path", "service_stop", "syscall"].map(|name| corpus.join("auditd").join(name));
+    fire(stimuli, &directories, &["auditd=every-open"], "firing-auditd.txt");
+}
+
+/// Performs the stimuli while Picket watches with these rules and settings, and compares. The table is kept under `name`.
+fn fire(mut stimuli: Vec<Stimulus>, directories: &[PathBuf], settings: &[&str], name: &str) {
+    let stage = Path::new(env!("CARGO_BIN_EXE_picket-stage"));
+    let (binary, guests) = (stage.with_file_name("picket"), stage.with_file_name("../guests"));
+    if !is_root() {
+        return skip("only root may load programs into the kernel");
+    }
+    if !binary.exists() || !guests.exists() {
+        return skip("picket is not built (cargo xtask build)");
+    }
+    let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let ids: BTreeMap<String, String> = directories.iter().flat_map(|directory| rule_files(directory)).collect();
     if let Ok(filter) = env::var("PICKET_FIRING") {
         stimuli.retain(|stimulus| stimulus.rule.contains(&filter));
     }
 
-    let picket = match Picket::start(&binary, &guests, &directories) {
+    let picket = match Picket::start(&binary, &guests, directories, settings) {
         Ok(picket) => picket,
         Err(NotStarted::Unavailable(talk)) => return skip(&format!("picket cannot watch this host: {talk}")),
         Err(NotStarted::Failed(reason)) => panic!("{reason}"),
@@ -143,7 +158,7 @@ fn live_firing() {
 
     let (table, wrong) = judge(&stimuli, &ids, &alerts);
     say(&table);
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firing.txt");
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&kept, &table).unwrap_or_else(|error| panic!("{}: {error}", kept.display()));
     assert!(
         wrong.is_empty(),

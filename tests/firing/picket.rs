@@ -36,11 +36,14 @@ pub enum NotStarted {
 
 impl Picket {
     /// Starts Picket and waits until it watches.
-    pub fn start(binary: &Path, guests: &Path, rules: &[PathBuf]) -> Result<Self, NotStarted> {
+    pub fn start(binary: &Path, guests: &Path, rules: &[PathBuf], settings: &[&str]) -> Result<Self, NotStarted> {
         let mut command = Command::new(binary);
         command.arg("run").arg("--guests").arg(guests).args(["--format", "json", "--no-deliver"]);
         for directory in rules {
             command.arg("--rules").arg(directory);
+        }
+        for setting in settings {
+            command.arg("--set").arg(setting);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process =

@@ -73,6 +73,11 @@ impl Detector for Component {
         STATE.with_borrow(|state| {
             let mut found = Vec::new();
             for (s, (stream, binding)) in state.set.streams.iter().zip(&bindings).enumerate() {
+                if binding.kinds.is_empty() && !binding.note.is_empty() {
+                    // Once for each rule; that its fields have no values follows.
+                    found.extend(state.set.unfed(s, &binding.note).iter().map(diagnostic));
+                    continue;
+                }
                 for (field, bound) in stream.fields.iter().zip(&binding.fields) {
                     let why = match bound.availability {
                         Availability::Bound => continue,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::fields::{Line, PRODUCT, categories, own, process};
+use super::fields::{Line, PRODUCT, own, process, sources};
 use crate::kind::{KINDS, Kind, SYSTEM};
 
 const HEAD: &str = "\
@@ -20,8 +20,14 @@ fill is null, or left out where the model does not have it.
 pub fn text() -> String {
     let mut out = HEAD.to_owned();
     for kind in KINDS {
-        let sources: Vec<String> = categories(kind).map(|c| format!("`{c}/{PRODUCT}`")).collect();
-        let _ = writeln!(out, "## {}\n\nWhat: {}.\n\n* log sources: {}", kind.name, kind.doc, sources.join(", "));
+        let sources: Vec<String> = sources(kind).map(|(part, name)| format!("{part} `{name}`")).collect();
+        let _ = writeln!(
+            out,
+            "## {}\n\nWhat: {}.\n\n* log sources of product {PRODUCT}: {}",
+            kind.name,
+            kind.doc,
+            sources.join(", ")
+        );
         hooks(&mut out, kind);
         table(&mut out, &own("EventData", kind.fields));
     }

@@ -66,7 +66,17 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     }
     let slab = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).context("the event was lost")?;
     let matched = matched.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let nodes = guest.explain(&analytic.id, &slab, 0)?;
+    // The event, or what is made from it: the row that comes nearest to a match.
+    let rows = slab.len() as u32;
+    let mut nodes = guest.explain(&analytic.id, &slab, 0);
+    for said in (1..rows).filter_map(|row| guest.explain(&analytic.id, &slab, row).ok()) {
+        let holding = |nodes: &[Node]| nodes.iter().filter(|n| n.holds).count();
+        if nodes.as_ref().is_ok_and(|best| holding(best) >= holding(&said)) {
+            continue;
+        }
+        nodes = Ok(said);
+    }
+    let nodes = nodes?;
     match args.format.format {
         Format::Json => {
             let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::args::{ExitCode, FieldsArgs, Format, Global};
 use super::terminal::{Paint, Style, escape_str};
-use crate::kind::{Field, KINDS, Kind, ProcessField, SYSTEM};
+use crate::kind::{Field, KINDS, Kind, KindId, ProcessField, SYSTEM};
 
 /// The log source that all kinds feed.
 const EVERY_KIND: &str = "ebpf";
@@ -18,7 +18,7 @@ pub fn run(args: &FieldsArgs, global: &Global) -> anyhow::Result<ExitCode> {
         return super::print(super::events_page::text().as_bytes());
     }
     let asked = |k: &&&Kind| args.kind.as_ref().is_none_or(|name| k.name == name);
-    let kinds: Vec<&Kind> = KINDS.iter().filter(asked).copied().collect();
+    let kinds: Vec<&'static Kind> = KINDS.iter().filter(asked).copied().collect();
     if let (Some(name), true) = (&args.kind, kinds.is_empty()) {
         let near = nearest_kind(name).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
         eprintln!("unknown event kind `{}`{near}", escape_str(name));
@@ -71,15 +71,23 @@ pub(super) fn process() -> Vec<Line> {
     ProcessField::TABLE.iter().map(line).collect()
 }
 
-/// Categories of the log sources a kind feeds.
-pub(super) fn categories(kind: &Kind) -> impl Iterator<Item = &'static str> {
-    kind.sources.iter().map(|s| s.category).chain([EVERY_KIND])
+/// The log sources a kind feeds: `category` or `service`, and which.
+pub(super) fn sources(kind: &'static Kind) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let derived = KindId::by_name(kind.name).is_some_and(KindId::is_derived);
+    let categories = kind.sources.iter().map(|s| s.category).chain((!derived).then_some(EVERY_KIND));
+    // A derived kind feeds the service of its name and nothing else.
+    categories.map(|c| ("category", c)).chain(derived.then_some(("service", kind.name)))
 }
 
-fn human(kinds: &[&Kind], paint: Paint) -> String {
+fn human(kinds: &[&'static Kind], paint: Paint) -> String {
     let mut out = String::new();
     for kind in kinds {
-        let sources: Vec<String> = categories(kind).map(|c| format!("{c}/{PRODUCT}")).collect();
+        let sources: Vec<String> = sources(kind)
+            .map(|(part, name)| match part {
+                "service" => format!("service {name}/{PRODUCT}"),
+                _ => format!("{name}/{PRODUCT}"),
+            })
+            .collect();
         let _ = writeln!(out, "{}  {}", paint.paint(Style::Bold, kind.name), kind.doc);
         let _ = writeln!(out, "log sources: {}", sources.join(", "));
         table(&mut out, &own("EventData", kind.fields), paint);
@@ -107,15 +115,15 @@ fn table(out: &mut String, lines: &[Line], paint: Paint) {
     out.push('\n');
 }
 
-fn to_json(kinds: &[&Kind]) -> Json {
+fn to_json(kinds: &[&'static Kind]) -> Json {
     let fields = |lines: Vec<Line>| -> Vec<Json> {
         lines
             .iter()
             .map(|l| json!({ "name": l.name, "sigma": l.sigma, "type": l.ty, "doc": l.doc, "filled": l.filled }))
             .collect()
     };
-    let kind = |k: &&Kind| {
-        let sources: Vec<Json> = categories(k).map(|c| json!({ "category": c, "product": PRODUCT })).collect();
+    let kind = |k: &&'static Kind| {
+        let sources: Vec<Json> = sources(k).map(|(part, name)| json!({ part: name, "product": PRODUCT })).collect();
         json!({ "name": k.name, "doc": k.doc, "log_sources": sources, "fields": fields(own("EventData", k.fields)) })
     };
     json!({
@@ -150,16 +158,18 @@ mod tests {
     #[test]
     fn every_listed_log_source_selects_its_kind() {
         for kind in KINDS {
-            for category in categories(kind) {
+            for (part, name) in sources(kind) {
+                let given = |wanted: &str| (part == wanted).then(|| name.to_owned());
                 let source = Source {
-                    category: Some(category.to_owned()),
+                    category: given("category"),
+                    service: given("service"),
                     product: Some(PRODUCT.to_owned()),
-                    ..Source::default()
+                    kind: None,
                 };
                 let wanted: Vec<_> = Selection::new(&source, &[]).expect("a known source").wanted().collect();
                 assert!(
                     wanted.iter().any(|k| k.spec().is_some_and(|s| s.name == kind.name)),
-                    "{category}: {}",
+                    "{part} {name}: {}",
                     kind.name
                 );
             }

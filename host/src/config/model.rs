@@ -36,6 +36,9 @@ pub struct Config {
     /// What the log source `file_event` shows of opened files.
     pub file_event: FileEvent,
 
+    /// Make audit records from events, for rules with `service: auditd`; no audit daemon is needed. See docs/auditd.md.
+    pub auditd: Auditd,
+
     /// Refuse the whole set when one rule or guest in it is bad. Otherwise a bad file keeps its own last good version and
     /// is reported as stale, and at start it is skipped.
     pub strict: bool,
@@ -78,6 +81,7 @@ impl Default for Config {
             guests: vec!["guests".into()],
             state_dir: None,
             file_event: FileEvent::default(),
+            auditd: Auditd::default(),
             strict: false,
             sensor: SensorConfig::default(),
             containers: ContainersConfig::default(),
@@ -124,6 +128,19 @@ pub enum FileEvent {
     #[default]
     Changes,
     /// Every open, reads too: many more events.
+    EveryOpen,
+}
+
+/// Audit records made from events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auditd {
+    /// None: rules with `service: auditd` do not run, and loading says so.
+    #[default]
+    Off,
+    /// Of everything but opens that only read.
+    Changes,
+    /// Reads too: what discovery rules are about, and many more events.
     EveryOpen,
 }
 

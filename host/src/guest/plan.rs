@@ -98,13 +98,16 @@ pub(super) fn resolve(
         };
         let clauses: Vec<WhereClause> = subscription.where_.iter().map(clause).collect();
         let special = source.kind.as_deref().is_some_and(|k| k.starts_with('@'));
-        let selection = if special { None } else { Selection::new(&source, &clauses) };
+        let selection = if special { None } else { catalogue.select(&source, &clauses) };
         let lacks_path = selection.as_ref().is_some_and(Selection::lacks_path);
         let Some(selection) = selection.filter(|_| !lacks_path) else {
             let (code, why) = if special {
                 ("source-not-offered", ", which this host does not offer yet")
             } else if lacks_path {
                 ("source-needs-path", " without a condition on TargetFilename: that would be every open of the host")
+            } else if Selection::new(&source, &clauses).is_some() {
+                let why = ", and the auditd stream is off: set auditd = \"changes\" (or \"every-open\") in the config";
+                ("stream-off", why)
             } else {
                 ("source-not-fed", ", and no event of this host belongs to it")
             };

@@ -1,6 +1,6 @@
 //! The catalogue: resolves a field name of a subscription to a way to read it, and a source to the rows it selects.
 
-use super::{Access, KINDS, Kind, KindId, ProcessField, Rows, SYSTEM, Shape};
+use super::{Access, KINDS, Kind, KindId, Opens, ProcessField, Rows, SYSTEM, Shape, auditd};
 use crate::slab::{Cell, Slab};
 
 /// What a subscription asks for; every part that is given must equal.
@@ -16,6 +16,18 @@ impl Source {
     /// Nothing given: every event.
     pub fn is_everything(&self) -> bool {
         self.kind.is_none() && self.category.is_none() && self.product.is_none() && self.service.is_none()
+    }
+}
+
+impl Source {
+    /// Derived rows go to who asks for them by name: as a kind, or as the service of the same name.
+    fn names_derived(&self, name: &str) -> bool {
+        let service = self.service.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(name));
+        let product = self.product.as_deref().is_none_or(|p| p.eq_ignore_ascii_case(PRODUCT));
+        match &self.kind {
+            Some(kind) => kind == name,
+            None => service && product && self.category.is_none(),
+        }
     }
 }
 
@@ -83,6 +95,8 @@ pub struct Catalogue {
     pub enrich: Vec<EnrichOutput>,
     /// Replay of foreign JSON (`--all-log-sources`): a name that no table has is looked up in the JSON.
     pub any_json: bool,
+    /// Audit records are made, of these opens.
+    pub audit: Option<Opens>,
 }
 
 /// The rows of a slab that a subscription gets.
@@ -95,6 +109,8 @@ pub struct Selection {
     names: Vec<Vec<u8>>,
     /// What the path must be (from the `where` clauses): all of these.
     paths: Vec<PathClause>,
+    /// It selects audit records, of these opens: the kinds they are made from are needed, too.
+    audit: Option<Opens>,
 }
 
 /// A `where` clause on the path, ready to be compared.
@@ -163,7 +179,11 @@ impl Selection {
         let mut foreign = Foreign::None;
         let kinds: Vec<Option<Rows>> = KINDS
             .iter()
-            .map(|k| {
+            .zip(0..)
+            .map(|(k, id)| {
+                if KindId(id).is_derived() {
+                    return source.names_derived(k.name).then_some(Rows::All);
+                }
                 if source.is_everything() {
                     return Some(Rows::All);
                 }
@@ -194,7 +214,9 @@ impl Selection {
             .map(|c| c.any_of.clone())
             .unwrap_or_default();
         let paths = clauses.iter().filter(|c| c.field == PATH).map(PathClause::new).collect();
-        known.then_some(Selection { kinds, foreign, names, paths })
+        let derived = |(_, id): &(&Option<Rows>, u16)| KindId(*id).is_derived();
+        let audit = kinds.iter().zip(0..).find(derived).is_some_and(|(rows, _)| rows.is_some());
+        known.then_some(Selection { kinds, foreign, names, paths, audit: audit.then_some(Opens::Changes) })
     }
 
     /// Whether a row belongs to the subscription.
@@ -227,8 +249,17 @@ impl Selection {
         self.names.is_empty() || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
     }
 
+    /// The opens whose audit records it selects, if it selects any.
+    pub fn audit(&self) -> Option<Opens> {
+        self.audit
+    }
+
     /// The kinds the sensor has to collect for this subscription.
     pub fn wanted(&self) -> impl Iterator<Item = KindId> + '_ {
+        self.selected().chain(self.audit.into_iter().flat_map(|_| auditd::sources()))
+    }
+
+    fn selected(&self) -> impl Iterator<Item = KindId> + '_ {
         self.kinds.iter().enumerate().filter(|(_, rows)| rows.is_some()).map(|(i, _)| KindId(i as u16)).filter(|k| {
             self.names.is_empty()
                 || k.spec().is_some_and(|s| self.names.iter().any(|n| n.eq_ignore_ascii_case(s.name.as_bytes())))
@@ -237,7 +268,10 @@ impl Selection {
 
     /// Whether every row of the kind is wanted, or only those of one narrower log source.
     pub fn takes_all(&self, kind: KindId) -> bool {
-        matches!(self.kinds[kind.0 as usize], Some(Rows::All | Rows::WithPath))
+        match self.audit {
+            Some(opens) => opens == Opens::Every,
+            None => matches!(self.kinds[kind.0 as usize], Some(Rows::All | Rows::WithPath)),
+        }
     }
 
     /// Whether the source is too big to be handed out without a `where` clause on the path, and there is none.
@@ -247,6 +281,15 @@ impl Selection {
 }
 
 impl Catalogue {
+    /// The rows that a source selects under this catalogue; `None` = nothing feeds it.
+    pub fn select(&self, source: &Source, clauses: &[WhereClause]) -> Option<Selection> {
+        let mut selection = Selection::new(source, clauses)?;
+        if selection.audit.is_some() {
+            selection.audit = Some(self.audit?);
+        }
+        Some(selection)
+    }
+
     /// Resolves a field of a subscription: Sigma name, dotted path, selector, or enricher output.
     pub fn resolve(&self, selection: Option<&Selection>, field: &str) -> Bound {
         let bound = |access, shape| Bound { access, shape, availability: Availability::Bound, note: String::new() };
@@ -281,7 +324,8 @@ impl Catalogue {
             .collect();
         let selected = |i: usize| selection.is_none_or(|s| s.kinds[i].is_some());
         if let Some((kind, hits)) = cells.iter().enumerate().find(|(i, hits)| !hits.is_empty() && selected(*i)) {
-            let shape = KINDS[kind].fields[hits[0] as usize].ty.shape();
+            let first = &KINDS[kind].fields[hits[0] as usize];
+            let shape = first.ty.shape();
             let same = cells
                 .iter()
                 .enumerate()
@@ -295,7 +339,7 @@ impl Catalogue {
             let mut found = bound(Access::Cells(cells), if same { shape } else { Shape::Dynamic });
             if !filled {
                 found.availability = Availability::NeverHere;
-                found.note = format!("no hook of this version fills `{field}`");
+                found.note = format!("no hook of this version fills `{field}` ({})", first.doc);
             }
             return found;
         }

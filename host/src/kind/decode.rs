@@ -35,7 +35,7 @@ pub enum DecodeError {
 const SYSTEM_FIELDS: usize = 20;
 
 /// No kind has more fields than this.
-const MOST_FIELDS: usize = 64;
+pub(super) const MOST_FIELDS: usize = 64;
 
 /// Distinct processes a replay keeps; on reaching it the cache starts anew (ids do not change, they are content hashes).
 const PROCESSES: usize = 8192;
@@ -58,7 +58,12 @@ impl Decoder {
         &self.origin
     }
 
-    fn next_seq(&mut self) -> u64 {
+    /// The place that the next event gets.
+    pub fn next_place(&self) -> u64 {
+        self.seq + 1
+    }
+
+    pub(crate) fn next_seq(&mut self) -> u64 {
         self.seq += 1;
         self.seq
     }

@@ -54,7 +54,7 @@ pub fn render_into(slab: &Slab, row: usize, out: &mut String) {
     w.optional("Username", image.and_then(|i| i.user.as_deref()));
     w.close();
     w.close();
-    w.context(slab, process, r.partial);
+    w.context(slab, row, process, r.partial);
     w.close_with_bytes();
 }
 
@@ -240,12 +240,17 @@ impl Writer<'_> {
     }
 
     /// What the model has no place for: the process as executed, the ancestors, where the event comes from.
-    fn context(&mut self, slab: &Slab, process: Option<&Process>, partial: bool) {
+    fn context(&mut self, slab: &Slab, row: usize, process: Option<&Process>, partial: bool) {
         self.open(Some("context"));
         self.key("machine");
         self.string(slab.origin.machine.as_bytes());
         self.key("boot");
         self.string(slab.origin.boot.as_bytes());
+        if let Some(kind) = slab.primary_of(row).and_then(|primary| slab.rows[primary].kind.spec()) {
+            // With the time and the thread, which are the same, this names the event.
+            self.key("derived_from");
+            self.string(kind.name.as_bytes());
+        }
         if partial {
             self.key("partial");
             self.out.push_str("true");

@@ -6,6 +6,7 @@ use picket_ebpf::Record;
 
 use crate::slab::{Cell, Slab};
 
+mod auditd;
 mod build;
 mod call;
 mod catalogue;
@@ -52,6 +53,8 @@ mod socket_dup;
 mod switch_task_ns;
 mod unlink;
 
+pub use auditd::Opens;
+pub(crate) use auditd::append as audit_records;
 pub use build::{BuildError, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub(crate) use decode::join;
@@ -99,6 +102,7 @@ pub static KINDS: &[&Kind] = &[
     &net_packet_dns_response::KIND,
     &socket_dup::KIND,
     &loss::KIND,
+    &auditd::KIND,
 ];
 
 /// Index into [`KINDS`], or [`KindId::FOREIGN`].
@@ -115,6 +119,11 @@ impl KindId {
 
     pub fn by_name(name: &str) -> Option<KindId> {
         KINDS.iter().position(|k| k.name == name).map(|i| KindId(i as u16))
+    }
+
+    /// Whether its rows are made from those of other kinds: no hook has it, and only who names it gets it.
+    pub fn is_derived(self) -> bool {
+        self.spec().is_some_and(|k| std::ptr::eq(k, &raw const auditd::KIND))
     }
 
     /// The kind of a kernel record.

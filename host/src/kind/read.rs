@@ -146,6 +146,10 @@ fn ancestors(p: &Process, f: fn(&Image) -> Option<&[u8]>) -> Value<'_> {
 /// Every leaf of a row as text, for keyword rules: the JSON's own leaves where there is one, else the cells and the process.
 pub(crate) fn leaves(slab: &Slab, row: usize, f: &mut dyn FnMut(&[u8])) {
     let r = &slab.rows[row];
+    if r.kind.is_derived() {
+        // The record alone: what else is known about its process stands in no audit log.
+        return slab.own_cells(row).iter().for_each(|c| scalar(&slab.cell_value(*c), f));
+    }
     if let Some(raw) = &r.raw {
         json_leaves(raw, f);
         return;

@@ -251,6 +251,19 @@ pub enum Unbound {
 }
 
 impl RuleSet {
+    /// What to tell the authors of the rules in `stream`, to which no event of this host belongs; `note` is the host's reason.
+    pub fn unfed(&self, stream: usize, note: &str) -> Vec<Diagnostic> {
+        let rules = self.streams.get(stream).into_iter().flat_map(|s| &s.rules);
+        rules
+            .filter_map(|r| self.rules.get(*r as usize))
+            .map(|rule| {
+                let place = Place { line: rule.line, column: 1, length: 1 };
+                let message = "no event of this host belongs to the log source of this rule: it never matches";
+                Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
+            })
+            .collect()
+    }
+
     /// What to tell the authors of the rules that use `field` in `stream`, which has no values here; `note` is what the
     /// host knows about it ("did you mean ..."). The rules stay loaded, and the field is absent in every event.
     pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {

@@ -201,6 +201,15 @@ fn files() {
 }
 
 #[test]
+fn a_log_source_that_is_not_fed_is_told_once_for_each_rule() {
+    let set = compile_one(&rule("s: {a: x, b: y}\nk: [word]\ncondition: s and k"));
+    let found = set.unfed(0, "switch it on");
+    assert_eq!(found.iter().map(|d| (d.gravity, d.code)).collect::<Vec<_>>(), [(Gravity::Warning, "source-not-fed")]);
+    assert_eq!((found[0].help.as_str(), found[0].place.line), ("switch it on", set.rules[0].line));
+    assert!(set.unfed(7, "").is_empty());
+}
+
+#[test]
 fn fields_that_are_not_here() {
     let text = rule("s:\n  Imgae|endswith: /x\n  User|fieldref: Usre\nt: {Imgae: y}\ncondition: s or t");
     let set = compile_one(&text);
