@@ -19,18 +19,19 @@ use picket_ebpf::Class;
 
 use crate::alert::{self, Ready};
 use crate::capture;
-use crate::config::{Config, FileEvent};
+use crate::collect;
+use crate::config::{CollectConfig, Config, FileEvent};
 use crate::deliver::{Deliver, Outgoing};
-use crate::generation::{Generation, Interest};
+use crate::generation::Generation;
 use crate::guest::Handled;
 use crate::intake::Intake;
-use crate::kind::{Decoder, KINDS, KindId};
+use crate::kind::{Decoder, KindId};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
 use crate::process::{Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
-use crate::sensor::ebpf::{Counters, Ebpf, InterestSet, KindStatus};
+use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy};
 use crate::sensor::{Input, SensorError};
 use crate::slab::Origin;
 
@@ -59,6 +60,10 @@ pub struct SensorReport {
     pub table: TableCounters,
     /// Lifecycle records were lost and the table has not been seeded again yet.
     pub suspect: bool,
+    /// Processes that make more records than they may.
+    pub noisy: Vec<Noisy>,
+    /// The kernel side reports every path, because too many are asked for.
+    pub too_many_paths: bool,
 }
 
 /// What all threads share.
@@ -139,7 +144,8 @@ impl Pipeline {
         let mut builder =
             Builder::new(shared.live.clone(), shared.ledger.clone(), exits.outcomes.clone(), gate.clone(), bounds);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
-        let work = Work { sensor, intake, builder, shared: shared.clone(), published };
+        let work =
+            Work { sensor, intake, builder, shared: shared.clone(), published, collect: CollectConfig::default() };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer =
@@ -178,20 +184,6 @@ fn lifecycle_lost(counters: &Counters) -> u64 {
     lifecycle.flat_map(|(_, c)| c.dropped.values()).sum()
 }
 
-/// What the kernel side is told for what the guests want.
-fn interest_set(interest: &[Interest], every_open: bool) -> InterestSet {
-    let mut set = InterestSet::default();
-    for (kind, wanted) in KINDS.iter().zip(interest) {
-        let Some(record) = picket_ebpf::Kind::from_id(kind.record) else { continue };
-        match wanted {
-            Interest::None => {}
-            Interest::Narrow if !every_open => set.add(record, kind.narrow),
-            Interest::Narrow | Interest::All => set.add(record, 0),
-        }
-    }
-    set
-}
-
 fn seed_records(sensor: &mut Ebpf) -> Result<Vec<Vec<u8>>, SensorError> {
     let mut records = Vec::new();
     sensor.seed(&mut |bytes| records.push(bytes.to_vec()))?;
@@ -205,6 +197,8 @@ struct Work {
     builder: Builder,
     shared: Arc<Shared>,
     published: Receiver<Publish>,
+    /// What the kernel side was last told to leave out.
+    collect: CollectConfig,
 }
 
 impl Work {
@@ -252,13 +246,18 @@ impl Work {
     /// Attach what is new, swap, detach what is gone.
     fn publish(&mut self, publish: Publish) -> Result<(), SensorError> {
         let next = publish.generation;
-        let both: Vec<Interest> =
-            self.shared.live.load().interest.iter().zip(&next.interest).map(|(a, b)| *a.max(b)).collect();
         let every_open = self.builder.slab.every_open;
-        self.sensor.attach(&interest_set(&both, every_open))?;
+        let live = self.shared.live.load_full();
+        self.sensor.attach(&collect::interest_set(&[&live, &next], every_open))?;
         self.builder.close();
         self.shared.live.store(next.clone());
-        let kinds = self.sensor.attach(&interest_set(&next.interest, every_open))?;
+        let kinds = self.sensor.attach(&collect::interest_set(&[&next], every_open))?;
+        if next.collect != self.collect {
+            for problem in self.sensor.ignore(&collect::ignore(&next.collect))? {
+                tracing::warn!(problem, "[collect] names what is not there");
+            }
+            self.collect = next.collect.clone();
+        }
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
         // The publisher may have stopped waiting.
         let _ = publish.live.send(kinds);
@@ -296,6 +295,21 @@ impl Work {
             table.set_offset(offset);
             report.table = table.counters();
         }
+        let throttled = |c: &Counters| c.kinds.values().filter_map(|k| k.filtered.get("throttled")).sum::<u64>();
+        if throttled(&counters) > throttled(&report.counters) {
+            let noisy = self.sensor.noisy();
+            let known = |n: &Noisy| report.noisy.iter().any(|k| (k.pid, k.kind, &k.comm) == (n.pid, n.kind, &n.comm));
+            for new in noisy.iter().filter(|n| !known(n)) {
+                tracing::warn!(
+                    pid = new.pid,
+                    process = %new.comm,
+                    kind = new.kind.name(),
+                    "throttled: the process makes more records than collect.max_per_process allows"
+                );
+            }
+            report.noisy = noisy;
+        }
+        report.too_many_paths = self.sensor.too_many_paths();
         report.counters = counters;
         report.suspect = self.intake.suspect;
         *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;

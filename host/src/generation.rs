@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::collect::KindPaths;
+use crate::config::CollectConfig;
 use crate::detection::Diagnostic;
 use crate::kind::{Catalogue, KINDS, KindId};
 use crate::lane::Lane;
@@ -19,6 +21,10 @@ pub struct Generation {
     pub catalogue: Catalogue,
     /// Per kind, how much of it the guests want.
     pub interest: Vec<Interest>,
+    /// Per kind, which paths they want; nothing here = all.
+    pub paths: Vec<KindPaths>,
+    /// What the configuration leaves out.
+    pub collect: CollectConfig,
     /// Files whose newest version was refused: an older one (or none) is live.
     pub stale: Vec<Stale>,
     /// What loading said about rules and guests.
@@ -57,6 +63,8 @@ impl Generation {
             detectors: Vec::new(),
             catalogue: Catalogue::default(),
             interest: vec![Interest::None; KINDS.len()],
+            paths: Vec::new(),
+            collect: CollectConfig::default(),
             stale: Vec::new(),
             diagnostics: Vec::new(),
             rules: BTreeMap::new(),

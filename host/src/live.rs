@@ -16,6 +16,7 @@ use crate::detection::Gravity;
 use crate::generation::Generation;
 use crate::lane::Rejected;
 use crate::reload::{Inputs, Loader, chain};
+use crate::sensor::ebpf::Noisy;
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
 
 /// How the config is made again: file, environment and flags as at the start.
@@ -205,7 +206,8 @@ impl Reloader {
         let started = Instant::now();
         let live = self.shared.live.load_full();
         let next = self.loader.build(inputs, &live, force).map_err(|e| chain(&e))?;
-        let same = next.digest == live.digest && next.stale == live.stale && live.number > 0;
+        let same =
+            next.digest == live.digest && next.stale == live.stale && next.collect == live.collect && live.number > 0;
         if !same {
             self.publish(next)?;
         }
@@ -313,6 +315,7 @@ impl control::Daemon for Front {
             },
             "sensor": {
                 "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
+                "throttled": noisy_json(&sensor), "too_many_paths": sensor.too_many_paths,
                  "processes": sensor.table, "suspect": sensor.suspect,
             },
             "ledger": self.shared.ledger.to_json(),
@@ -420,12 +423,21 @@ fn kinds_json(sensor: &SensorReport) -> Vec<Json> {
         .collect()
 }
 
+/// Processes that make more records than they may.
+fn noisy_json(sensor: &SensorReport) -> Vec<Json> {
+    let json = |n: &Noisy| json!({ "pid": n.pid, "name": n.comm, "kind": n.kind.name(), "left_out": n.count });
+    sensor.noisy.iter().map(json).collect()
+}
+
 fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
     text.counter("picket_kernel_records_total", "records the kernel side submitted");
     for (kind, c) in &sensor.counters.kinds {
         text.sample("picket_kernel_records_total", &[("kind", kind.name())], c.submitted as f64);
     }
-    text.counter("picket_kernel_filtered_total", "operations left out on purpose");
+    text.counter(
+        "picket_kernel_filtered_total",
+        "operations left out on purpose; path, binary, cgroup, filesystem, throttled: see [collect]",
+    );
     for (kind, c) in &sensor.counters.kinds {
         for (why, count) in &c.filtered {
             text.sample("picket_kernel_filtered_total", &[("kind", kind.name()), ("reason", why)], *count as f64);

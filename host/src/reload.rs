@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::hex;
+use crate::collect;
 use crate::config::Config;
 use crate::detection::{Diagnostic, Gravity};
 use crate::generation::{Generation, Stale};
@@ -158,6 +159,8 @@ impl Loader {
             return Err(Refused::MassChange { before, after });
         }
         next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
+        next.paths = collect::paths_of(next.enrichers.iter().chain(&next.detectors), &next.catalogue);
+        next.collect = inputs.config.collect.clone();
         next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
         next.stale = stale;
         next.diagnostics = diagnostics;
@@ -179,6 +182,7 @@ impl Loader {
             catalogue: current.catalogue.clone(),
             diagnostics: current.diagnostics.clone(),
             stale: current.stale.clone(),
+            collect: current.collect.clone(),
             rules: BTreeMap::new(),
             ..Generation::empty()
         };
@@ -192,6 +196,7 @@ impl Loader {
             *next.rules.entry(analytic.file.clone()).or_default() += 1;
         }
         next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
+        next.paths = collect::paths_of(next.enrichers.iter().chain(&next.detectors), &next.catalogue);
         next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
         Some(next)
     }

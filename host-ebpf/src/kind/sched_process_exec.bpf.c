@@ -145,6 +145,7 @@ int BPF_PROG(sched_process_exec__tracepoint, struct task_struct *task, int old_t
 	b->ctime = ctime_ns(inode);
 	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	b->mode = BPF_CORE_READ(inode, i_mode);
+	mark_ignored(b->inode, b->dev);
 	b->argc = BPF_CORE_READ(bprm, argc);
 	b->old_tid = old_tid;
 	if (BPF_CORE_READ(t, real_parent, flags) & PF_KTHREAD)

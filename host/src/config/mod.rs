@@ -21,8 +21,8 @@ pub use crate::deliver::EndpointConfig;
 pub use error::{ConfigError, Fault, Faults};
 pub use layer::{Layer, Origin};
 pub use model::{
-    Config, ControlConfig, DispatchConfig, FileEvent, GuestConfig, LogConfig, LogFormat, LogLevel, ReloadConfig, Rung,
-    SensorConfig, SpoolConfig,
+    CollectConfig, Config, ControlConfig, DispatchConfig, FileEvent, Filesystem, GuestConfig, LogConfig, LogFormat,
+    LogLevel, ReloadConfig, Rung, SensorConfig, SpoolConfig,
 };
 pub use schema::schema;
 pub use settings::{REDACTED, Setting};
