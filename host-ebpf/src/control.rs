@@ -52,6 +52,96 @@ layout! {
 }
 
 layout! {
+    /// Value of the `FILTERS` array's only entry: who is left out, by the host's configuration.
+    pub struct Filters = "filters" {
+        /// [`Filters::IGNORE_TASKS`] and so on.
+        pub flags: u32,
+        /// Which of the two path automata counts.
+        pub bank: u32,
+        /// Records of a kind per second and process; 0 = any number.
+        pub rate: u32,
+        /// And at once.
+        pub burst: u32,
+        /// Magic numbers of ignored file systems; 0 = none.
+        pub magic: [u64; 8],
+    }
+}
+
+impl Filters {
+    /// Processes in `IGNORED` are left out.
+    pub const IGNORE_TASKS: u32 = 1;
+    /// Control groups with this flag in `CGROUPS` are left out.
+    pub const IGNORE_CGROUPS: u32 = 2;
+    /// All but the control groups with this flag in `CGROUPS` are left out.
+    pub const ONLY_CGROUPS: u32 = 4;
+}
+
+layout! {
+    /// Key of `BINARIES`: the file of an ignored binary.
+    pub struct Binary = "binary" {
+        /// Its inode.
+        pub inode: u64,
+        /// Its device as the kernel encodes it: major << 20 | minor.
+        pub dev: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+layout! {
+    /// Value of `THROTTLED`, by process and kind.
+    pub struct Throttled = "throttled" {
+        /// Records that were left out.
+        pub count: u64,
+        /// The thread that was first.
+        pub comm: [u8; 16],
+    }
+}
+
+layout! {
+    /// Value of `PATH_STATES`: a state of the automaton that reads paths.
+    pub struct PathState = "path_state" {
+        /// By class of the next byte.
+        pub next: [u16; 64],
+        /// Groups whose text ends here.
+        pub groups: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+impl PathState {
+    /// Entries of one bank.
+    pub const STATES: usize = 4096;
+    /// Bytes in no text.
+    pub const OTHER: u8 = 0;
+    /// What stands before the first byte.
+    pub const START: u8 = 1;
+    /// What stands after the last one.
+    pub const END: u8 = 2;
+}
+
+layout! {
+    /// Value of `PATH_CLASSES`.
+    pub struct PathClasses = "path_classes" {
+        /// By byte.
+        pub of: [u8; 256],
+        /// The state before the first byte.
+        pub start: u32,
+    }
+}
+
+layout! {
+    /// Value of `PATH_WISHES`, by kind: the groups of paths it is wanted for; 0 = every path.
+    pub struct PathWish = "path_wish" {
+        /// Of any operation.
+        pub any: u32,
+        /// Of those that can change the file.
+        pub change: u32,
+    }
+}
+
+layout! {
     /// One kind's counters on one CPU; sum over the CPUs. `run = filtered + dropped + submitted`.
     pub struct KindCounters = "kind_counters" {
         /// Times the hook ran for an operation of this kind.
@@ -59,7 +149,7 @@ layout! {
         /// Records that reached the ring.
         pub submitted: u64,
         /// Left out on purpose, by [`Filtered`].
-        pub filtered: [u64; 8],
+        pub filtered: [u64; 16],
         /// Lost, by [`Dropped`].
         pub dropped: [u64; 4],
         /// Runs that were the sensor's own probe of the hook (counted in `submitted` or `dropped`, too).
@@ -89,6 +179,16 @@ pub enum Filtered {
     Other = 6,
     /// Not the first of its like, and the kind means the first.
     Repeat = 7,
+    /// A path that no rule is about.
+    Path = 10,
+    /// A process of an ignored binary, or one that such a process started.
+    Binary = 11,
+    /// A control group that is ignored, or not among those that are wanted.
+    Cgroup = 12,
+    /// A file system that is ignored.
+    Filesystem = 13,
+    /// The process made more records of this kind than it may.
+    Throttled = 14,
 }
 
 impl Filtered {
@@ -102,6 +202,11 @@ impl Filtered {
         (Filtered::Paired, "paired"),
         (Filtered::Other, "other"),
         (Filtered::Repeat, "repeat"),
+        (Filtered::Path, "path"),
+        (Filtered::Binary, "binary"),
+        (Filtered::Cgroup, "cgroup"),
+        (Filtered::Filesystem, "filesystem"),
+        (Filtered::Throttled, "throttled"),
     ];
 }
 

@@ -30,6 +30,7 @@ typedef _Bool bool;
 enum { false = 0, true = 1 };
 
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
@@ -170,8 +171,12 @@ struct fs_struct {
 };
 
 struct kernfs_node {
+	struct kernfs_node *parent;
 	const char *name;
 	u64 id;
+};
+struct kernfs_node___6_15 {
+	struct kernfs_node *__parent;
 };
 struct cgroup {
 	struct kernfs_node *kn;

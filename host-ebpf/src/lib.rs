@@ -18,7 +18,10 @@ mod control;
 pub mod kind;
 mod record;
 
-pub use control::{Config, Dropped, Filtered, Interest, KindCounters, Rung};
+pub use control::{
+    Binary, Config, Dropped, Filtered, Filters, Interest, KindCounters, PathClasses, PathState, PathWish, Rung,
+    Throttled,
+};
 pub use kind::{Class, Kind, Tracepoint};
 pub use record::{
     Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, TaskFacts, VERSION,

@@ -154,14 +154,17 @@ __noinline int walk_pseudo(u32 slot, u64 dentry)
 	return 1;
 }
 
-/* Appends the path of (dentry, mount). */
-__noinline int put_path(u32 slot, u32 index, u64 dentry, u64 vfsmount)
+/* Builds the path of (dentry, mount) or the name of a file without one. */
+static __always_inline void build_path(u32 slot, u64 dentry, u64 vfsmount)
 {
-	struct area a;
-	if (!dentry)
-		return 0;
 	if (!vfsmount || !walk_pseudo(slot, dentry))
 		walk(slot, dentry, vfsmount);
+}
+
+/* Appends the path that was built last. */
+__noinline int put_built(u32 slot, u32 index)
+{
+	struct area a;
 	if (!area_of(slot, &a))
 		return 0;
 	struct walk *w = a.path;
@@ -181,6 +184,18 @@ __noinline int put_path(u32 slot, u32 index, u64 dentry, u64 vfsmount)
 	*a.next = at + length;
 	return 0;
 }
+
+/* Appends the path of (dentry, mount). */
+__noinline int put_path(u32 slot, u32 index, u64 dentry, u64 vfsmount)
+{
+	if (dentry) {
+		build_path(slot, dentry, vfsmount);
+		put_built(slot, index);
+	}
+	return 0;
+}
+
+#include "path_filter.h"
 
 static __always_inline void put_file_path(u32 slot, u32 index, struct file *f)
 {

@@ -64,12 +64,13 @@ enum slice_flag { DELETED = 1, USER_MEMORY = 2, PSEUDO = 4, AS_GIVEN = 8, FS_REL
 struct kind_counters {
 	u64 run;
 	u64 submitted;
-	u64 filtered[8];
+	u64 filtered[16];
 	u64 dropped[4];
 	u64 canary;
 	u64 reserved;
 };
-enum filtered { FILTERED_OFF, FILTERED_OWN, FILTERED_THREAD, FILTERED_FAILED, FILTERED_CLASS, FILTERED_PAIRED, FILTERED_OTHER, FILTERED_REPEAT };
+enum filtered { FILTERED_OFF, FILTERED_OWN, FILTERED_THREAD, FILTERED_FAILED, FILTERED_CLASS, FILTERED_PAIRED, FILTERED_OTHER, FILTERED_REPEAT,
+		FILTERED_PATH = 10, FILTERED_BINARY, FILTERED_CGROUP, FILTERED_FILESYSTEM, FILTERED_THROTTLED };
 enum dropped { DROPPED_HEADROOM, DROPPED_FULL, DROPPED_FAULT, DROPPED_UNPAIRED };
 
 /* What the host wants of a kind. */
@@ -96,6 +97,7 @@ struct config {
 struct walk {
 	u64 dentry, mount, root;
 	u32 start, flags, cut;
+	u32 at, state, groups; /* of the automaton that reads it */
 	u8 bytes[PATH_BYTES + 256];
 };
 /* A slot: where the next byte goes, how many programs are in it (see claim), a place to build a path, the record. */
@@ -213,8 +215,10 @@ static __always_inline struct kind_counters *counters(u32 kind)
 		if (c_)                                         \
 			__sync_fetch_and_add(&c_->field, 1);    \
 	})
-#define filter(kind, why) count(kind, filtered[(why) & 7])
+#define filter(kind, why) count(kind, filtered[(why) & 15])
 #define drop(kind, why) count(kind, dropped[(why) & 3])
+
+#include "left_out.h"
 
 /* Counts a run of a kind and says whether it goes on: REFUSED, or the interest flags, with PROBE when
  * it is the host's own probe of the hook. `tgid` is who acts, 0 where the host's own operations count, too. */
@@ -239,6 +243,13 @@ static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
 				return REFUSED;
 			}
 			probe = PROBE;
+		}
+	}
+	if (kind > KIND_SCHED_PROCESS_EXIT && !probe) {
+		u32 why = left_out();
+		if (why) {
+			filter(kind, why);
+			return REFUSED;
 		}
 	}
 	return i->flags | probe;
@@ -269,6 +280,10 @@ __noinline int submit(u32 slot, u32 lifecycle)
 	u64 length = *a.next;
 	if (h->flags & CANARY)
 		count(kind, canary);
+	else if (!lifecycle && throttle(kind)) {
+		filter(kind, FILTERED_THROTTLED);
+		return 0;
+	}
 	u64 unread = bpf_ringbuf_query(&RING, BPF_RB_AVAIL_DATA);
 	if (!lifecycle) {
 		u64 size = bpf_ringbuf_query(&RING, BPF_RB_RING_SIZE);

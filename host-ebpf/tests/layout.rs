@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use picket_ebpf::kind::commit_creds::Creds;
-use picket_ebpf::{Config, Header, Interest, Kind, KindCounters, Layout, OBJECT, RawSlice, TaskFacts};
+use picket_ebpf::{
+    Binary, Config, Filters, Header, Interest, Kind, KindCounters, Layout, OBJECT, PathClasses, PathState, PathWish,
+    RawSlice, TaskFacts, Throttled,
+};
 
 /// A field in order: name, offset and size in bytes.
 type Field = (String, usize, usize);
@@ -107,6 +110,12 @@ fn every_structure_equals_the_one_in_the_object() {
     compare_layout::<Interest>(&btf);
     compare_layout::<Config>(&btf);
     compare_layout::<Creds>(&btf);
+    compare_layout::<Filters>(&btf);
+    compare_layout::<Binary>(&btf);
+    compare_layout::<Throttled>(&btf);
+    compare_layout::<PathState>(&btf);
+    compare_layout::<PathClasses>(&btf);
+    compare_layout::<PathWish>(&btf);
     for kind in Kind::ALL {
         compare(&btf, kind.body_name(), kind.body_size(), kind.body_fields());
     }

@@ -19,20 +19,21 @@ use picket_ebpf::Class;
 
 use crate::alert::{self, Ready};
 use crate::capture;
-use crate::config::{Config, FileEvent};
+use crate::collect;
+use crate::config::{CollectConfig, Config, FileEvent};
 use crate::deliver::{Deliver, Outgoing};
 use crate::dns;
-use crate::generation::{Generation, Interest};
+use crate::generation::Generation;
 use crate::guest::Handled;
 use crate::hashes::HashStage;
 use crate::intake::Intake;
-use crate::kind::{self, Decoder, KINDS, KindId, Loss};
+use crate::kind::{self, Decoder, KindId, Loss};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
 use crate::process::{HashAccount, LookupError, Lookups, Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
-use crate::sensor::ebpf::{Counters, Ebpf, InterestSet, KindStatus};
+use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy};
 use crate::sensor::{Input, SensorError};
 use crate::slab::Origin;
 
@@ -64,6 +65,10 @@ pub struct SensorReport {
     pub names: dns::Counters,
     /// Lifecycle records were lost and the table has not been seeded again yet.
     pub suspect: bool,
+    /// Processes that make more records than they may.
+    pub noisy: Vec<Noisy>,
+    /// The kernel side reports every path, because too many are asked for.
+    pub too_many_paths: bool,
 }
 
 /// What all threads share.
@@ -155,7 +160,8 @@ impl Pipeline {
         let hashes = HashStage::start(&config.hashes, capacity, shared.hashes.clone(), exits.outcomes.clone());
         builder.hashes = Some(hashes.map_err(DaemonError::Thread)?);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
-        let work = Work { sensor, intake, builder, shared: shared.clone(), published };
+        let work =
+            Work { sensor, intake, builder, shared: shared.clone(), published, collect: CollectConfig::default() };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer =
@@ -212,25 +218,6 @@ fn losses(before: &Counters, now: &Counters) -> Vec<Loss> {
     dropped.chain(missed).collect()
 }
 
-/// What the kernel side is told for what the guests want.
-fn interest_set(interest: &[Interest], every_open: bool) -> InterestSet {
-    let mut set = InterestSet::default();
-    for (kind, wanted) in KINDS.iter().zip(interest) {
-        let Some(record) = picket_ebpf::Kind::from_id(kind.record) else { continue };
-        match wanted {
-            Interest::None => {}
-            Interest::Narrow if !every_open => set.add(record, kind.narrow),
-            Interest::Narrow | Interest::All => set.add(record, 0),
-        }
-    }
-    // A connection that somebody looks at has the names of its peer, whether or not responses are looked at.
-    if KINDS.iter().zip(interest).any(|(kind, wanted)| *wanted != Interest::None && dns::is_named(kind)) {
-        let teachers = KINDS.iter().filter(|kind| dns::teaches(kind));
-        teachers.filter_map(|kind| picket_ebpf::Kind::from_id(kind.record)).for_each(|kind| set.add(kind, 0));
-    }
-    set
-}
-
 fn seed_records(sensor: &mut Ebpf) -> Result<Vec<Vec<u8>>, SensorError> {
     let mut records = Vec::new();
     sensor.seed(&mut |bytes| records.push(bytes.to_vec()))?;
@@ -244,6 +231,8 @@ struct Work {
     builder: Builder,
     shared: Arc<Shared>,
     published: Receiver<Publish>,
+    /// What the kernel side was last told to leave out.
+    collect: CollectConfig,
 }
 
 impl Work {
@@ -295,14 +284,19 @@ impl Work {
     /// Attach what is new, swap, detach what is gone.
     fn publish(&mut self, publish: Publish) -> Result<(), SensorError> {
         let next = publish.generation;
-        let both: Vec<Interest> =
-            self.shared.live.load().interest.iter().zip(&next.interest).map(|(a, b)| *a.max(b)).collect();
         let every_open = self.builder.slab.every_open;
-        self.sensor.attach(&interest_set(&both, every_open))?;
+        let live = self.shared.live.load_full();
+        self.sensor.attach(&collect::interest_set(&[&live, &next], every_open))?;
         self.builder.close();
         self.intake.audit = next.audit();
         self.shared.live.store(next.clone());
-        let kinds = self.sensor.attach(&interest_set(&next.interest, every_open))?;
+        let kinds = self.sensor.attach(&collect::interest_set(&[&next], every_open))?;
+        if next.collect != self.collect {
+            for problem in self.sensor.ignore(&collect::ignore(&next.collect))? {
+                tracing::warn!(problem, "[collect] names what is not there");
+            }
+            self.collect = next.collect.clone();
+        }
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
         // The publisher may have stopped waiting.
         let _ = publish.live.send(kinds);
@@ -355,6 +349,21 @@ impl Work {
         }
         self.report_losses(&report.counters, &counters);
         report.names = self.intake.names.as_ref().map(dns::Names::counters).unwrap_or_default();
+        let throttled = |c: &Counters| c.kinds.values().filter_map(|k| k.filtered.get("throttled")).sum::<u64>();
+        if throttled(&counters) > throttled(&report.counters) {
+            let noisy = self.sensor.noisy();
+            let known = |n: &Noisy| report.noisy.iter().any(|k| (k.pid, k.kind, &k.comm) == (n.pid, n.kind, &n.comm));
+            for new in noisy.iter().filter(|n| !known(n)) {
+                tracing::warn!(
+                    pid = new.pid,
+                    process = %new.comm,
+                    kind = new.kind.name(),
+                    "throttled: the process makes more records than collect.max_per_process allows"
+                );
+            }
+            report.noisy = noisy;
+        }
+        report.too_many_paths = self.sensor.too_many_paths();
         report.counters = counters;
         report.suspect = self.intake.suspect;
         *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::collect::KindPaths;
+use crate::config::CollectConfig;
 use crate::detection::Diagnostic;
 use crate::kind::{Catalogue, KINDS, KindId, Opens};
 use crate::lane::Lane;
@@ -21,6 +23,10 @@ pub struct Generation {
     pub interest: Vec<Interest>,
     /// A guest asks for hashes of executables.
     pub hashes: bool,
+    /// Per kind, which paths they want; nothing here = all.
+    pub paths: Vec<KindPaths>,
+    /// What the configuration leaves out.
+    pub collect: CollectConfig,
     /// Files whose newest version was refused: an older one (or none) is live.
     pub stale: Vec<Stale>,
     /// What loading said about rules and guests.
@@ -60,6 +66,8 @@ impl Generation {
             catalogue: Catalogue::default(),
             interest: vec![Interest::None; KINDS.len()],
             hashes: false,
+            paths: Vec::new(),
+            collect: CollectConfig::default(),
             stale: Vec::new(),
             diagnostics: Vec::new(),
             rules: BTreeMap::new(),

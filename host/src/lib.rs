@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod capture;
 pub mod cli;
+pub mod collect;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -17,6 +17,7 @@ use crate::generation::Generation;
 use crate::lane::Rejected;
 use crate::process::HashAccount;
 use crate::reload::{Inputs, Loader, chain};
+use crate::sensor::ebpf::Noisy;
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
 
 /// How the config is made again: file, environment and flags as at the start.
@@ -206,7 +207,8 @@ impl Reloader {
         let started = Instant::now();
         let live = self.shared.live.load_full();
         let next = self.loader.build(inputs, &live, force).map_err(|e| chain(&e))?;
-        let same = next.digest == live.digest && next.stale == live.stale && live.number > 0;
+        let same =
+            next.digest == live.digest && next.stale == live.stale && next.collect == live.collect && live.number > 0;
         if !same {
             self.publish(next)?;
         }
@@ -314,6 +316,7 @@ impl control::Daemon for Front {
             },
             "sensor": {
                 "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
+                "throttled": noisy_json(&sensor), "too_many_paths": sensor.too_many_paths,
                 "processes": sensor.table, "names": sensor.names, "hashes": *self.shared.hashes,
                 "suspect": sensor.suspect,
             },
@@ -461,6 +464,12 @@ fn process_metrics(sensor: &SensorReport, hashes: &HashAccount, text: &mut contr
     }
 }
 
+/// Processes that make more records than they may.
+fn noisy_json(sensor: &SensorReport) -> Vec<Json> {
+    let json = |n: &Noisy| json!({ "pid": n.pid, "name": n.comm, "kind": n.kind.name(), "left_out": n.count });
+    sensor.noisy.iter().map(json).collect()
+}
+
 fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
     let names = sensor.names;
     text.gauge("picket_dns_addresses", "addresses whose names are known from DNS responses");
@@ -473,7 +482,10 @@ fn kernel_metrics(sensor: &SensorReport, text: &mut control::text::Text<'_>) {
     for (kind, c) in &sensor.counters.kinds {
         text.sample("picket_kernel_records_total", &[("kind", kind.name())], c.submitted as f64);
     }
-    text.counter("picket_kernel_filtered_total", "operations left out on purpose");
+    text.counter(
+        "picket_kernel_filtered_total",
+        "operations left out on purpose; path, binary, cgroup, filesystem, throttled: see [collect]",
+    );
     for (kind, c) in &sensor.counters.kinds {
         for (why, count) in &c.filtered {
             text.sample("picket_kernel_filtered_total", &[("kind", kind.name()), ("reason", why)], *count as f64);

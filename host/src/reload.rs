@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::hex;
+use crate::collect;
 use crate::config::{Auditd, Config};
 use crate::detection::{Diagnostic, Gravity};
 use crate::generation::{Generation, Stale};
@@ -164,6 +165,8 @@ impl Loader {
         }
         next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
         next.hashes = Generation::wants_hashes(next.enrichers.iter().chain(&next.detectors));
+        next.paths = collect::paths_of(next.enrichers.iter().chain(&next.detectors), &next.catalogue);
+        next.collect = inputs.config.collect.clone();
         next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
         next.stale = stale;
         next.diagnostics = diagnostics;
@@ -185,6 +188,7 @@ impl Loader {
             catalogue: current.catalogue.clone(),
             diagnostics: current.diagnostics.clone(),
             stale: current.stale.clone(),
+            collect: current.collect.clone(),
             rules: BTreeMap::new(),
             ..Generation::empty()
         };
@@ -199,6 +203,7 @@ impl Loader {
         }
         next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
         next.hashes = Generation::wants_hashes(next.enrichers.iter().chain(&next.detectors));
+        next.paths = collect::paths_of(next.enrichers.iter().chain(&next.detectors), &next.catalogue);
         next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
         Some(next)
     }

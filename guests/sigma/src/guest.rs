@@ -22,8 +22,8 @@ use exports::picket::guest::detector::{Binding, Diagnostic, Guest as Detector, O
 use exports::picket::guest::explain::{Guest as Explain, Node};
 use picket::guest::host;
 use picket::guest::types::{
-    Analytic, Availability, Batch, Cells, Column, Detection, Evidence, Gravity, Level, RowRef, Scaling, Source,
-    Subscription, Texts, Value,
+    Analytic, Availability, Batch, Cells, Clause, Column, Detection, Evidence, Gravity, Level, Op, RowRef, Scaling,
+    Source, Subscription, Texts, Value,
 };
 
 /// Bytes of one value in the evidence of a detection. The event itself is in the alert.
@@ -138,9 +138,19 @@ fn subscription(stream: &sigma::Stream) -> Subscription {
     Subscription {
         source: Source { kind: None, category, product, service },
         fields: stream.fields.clone(),
-        where_: Vec::new(),
+        where_: stream.clauses.iter().map(clause).collect(),
         scaling: Scaling::Replicas,
     }
+}
+
+fn clause(clause: &sigma::Clause) -> Clause {
+    let op = match clause.op {
+        sigma::Op::Equals => Op::Equals,
+        sigma::Op::Prefix => Op::Prefix,
+        sigma::Op::Suffix => Op::Suffix,
+        sigma::Op::Contains => Op::Contains,
+    };
+    Clause { field: clause.field.clone(), op, any_of: clause.any_of.clone() }
 }
 
 fn analytic(rule: &sigma::RuleMeta) -> Analytic {

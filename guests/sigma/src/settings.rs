@@ -13,6 +13,9 @@ pub struct Settings {
     /// Per field the fields that a positive item looks at as well. Replaces the default, Image and `ParentImage` with the
     /// paths as executed; `{}` = no alternates.
     pub alternates: Option<std::collections::BTreeMap<String, Fields>>,
+    /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
+    /// others. `false` is for finding out whether that loses something. Default: true.
+    pub filters: Option<bool>,
 }
 
 /// One field or several.
@@ -37,6 +40,7 @@ impl Settings {
     /// The engine's options.
     pub fn into_options(self) -> Options {
         let mut options = Options { all_log_sources: self.all_log_sources, ..Options::default() };
+        options.clauses = self.filters.unwrap_or(options.clauses);
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
                 let others = match others {

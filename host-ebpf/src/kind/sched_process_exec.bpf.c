@@ -268,6 +268,7 @@ int BPF_PROG(sched_process_exec__tracepoint, struct task_struct *task, int old_t
 		b->exec_flags |= OVERLAY_UPPER;
 	if (BPF_CORE_READ(inode, i_sb, s_flags) & SB_RDONLY || BPF_CORE_READ(f, f_path.mnt, mnt_flags) & MNT_READONLY)
 		b->exec_flags |= READ_ONLY_MOUNT;
+	mark_ignored(b->inode, b->dev);
 	b->argc = BPF_CORE_READ(bprm, argc);
 	b->old_tid = old_tid;
 	if (BPF_CORE_READ(t, real_parent, flags) & PF_KTHREAD)

@@ -46,7 +46,8 @@ int BPF_PROG(sched_process_exit__tracepoint, struct task_struct *task)
 		filter(KIND_SCHED_PROCESS_EXIT, FILTERED_THREAD);
 		return 0;
 	}
-	u32 key = SLOT_EXIT;
+	u32 key = SLOT_EXIT, tgid = BPF_CORE_READ(t, tgid);
+	bpf_map_delete_elem(&IGNORED, &tgid);
 	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
 	if (!slot) {
 		drop(KIND_SCHED_PROCESS_EXIT, DROPPED_FAULT);

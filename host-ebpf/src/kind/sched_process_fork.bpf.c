@@ -26,6 +26,7 @@ int BPF_PROG(sched_process_fork__tracepoint, struct task_struct *parent_task, st
 		filter(KIND_SCHED_PROCESS_FORK, FILTERED_THREAD);
 		return 0;
 	}
+	inherit_ignored(BPF_CORE_READ(parent, tgid), pid);
 	if (!slot) {
 		drop(KIND_SCHED_PROCESS_FORK, DROPPED_FAULT);
 		return 0;

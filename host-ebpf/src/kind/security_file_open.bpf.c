@@ -48,7 +48,8 @@ static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32
 		return;
 	}
 	u32 f_flags = BPF_CORE_READ(f, f_flags) | (requested & CREATION_FLAGS);
-	if (interest & CHANGES_ONLY && !open_changes(f_mode, f_flags)) {
+	bool change = open_changes(f_mode, f_flags);
+	if (interest & CHANGES_ONLY && !change) {
 		filter(KIND_SECURITY_FILE_OPEN, FILTERED_CLASS);
 		return;
 	}
@@ -56,12 +57,22 @@ static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32
 		drop(KIND_SECURITY_FILE_OPEN, DROPPED_FAULT);
 		return;
 	}
-	if (interest & PROBE)
+	struct inode *inode = BPF_CORE_READ(f, f_inode);
+	if (interest & PROBE) {
 		flags |= CANARY;
+	} else if (left_out_filesystem(inode)) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_FILESYSTEM);
+		return;
+	}
+	/* Before the record: most opens end here. */
+	build_path(slot_index, (u64)BPF_CORE_READ(f, f_path.dentry), (u64)BPF_CORE_READ(f, f_path.mnt));
+	if (!(interest & PROBE) && !path_wanted(slot_index, KIND_SECURITY_FILE_OPEN, change)) {
+		filter(KIND_SECURITY_FILE_OPEN, FILTERED_PATH);
+		return;
+	}
 	begin(slot_index, current_task(), KIND_SECURITY_FILE_OPEN, hook, flags, sizeof(struct open_body), OPEN_SLICES);
 	struct open_body *b = &((struct open_record *)slot->record)->b;
 	__builtin_memset(b, 0, sizeof(*b));
-	struct inode *inode = BPF_CORE_READ(f, f_inode);
 	b->inode = BPF_CORE_READ(inode, i_ino);
 	b->ctime = ctime_ns(inode);
 	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
@@ -70,7 +81,7 @@ static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32
 	b->f_mode = f_mode;
 	b->fd = fd;
 	b->created = !!(f_mode & FMODE_CREATED);
-	put_file_path(slot_index, OPEN_PATHNAME, f);
+	put_built(slot_index, OPEN_PATHNAME);
 	if (user_path)
 		put_string(slot_index, OPEN_SYSCALL_PATHNAME, user_path, USER_MEMORY | AS_GIVEN);
 	submit(slot_index, false);

@@ -56,6 +56,27 @@ fn human(s: &Json) -> String {
             kind["run"],
             kind["submitted"]
         );
+        let left_out = |(reason, count): (&String, &Json)| {
+            let knob = crate::collect::knob(reason).filter(|_| count.as_u64() > Some(0))?;
+            Some(format!("{count} {reason} ({knob})"))
+        };
+        let left_out: Vec<String> = kind["filtered"].as_object().into_iter().flatten().filter_map(left_out).collect();
+        if !left_out.is_empty() {
+            let _ = writeln!(out, "  {:<24} left out: {}", "", left_out.join(", "));
+        }
+    }
+    for noisy in s["sensor"]["throttled"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "  throttled {} {}: {} records of {} left out (collect.max_per_process)",
+            text(&noisy["name"]),
+            noisy["pid"],
+            noisy["left_out"],
+            text(&noisy["kind"])
+        );
+    }
+    if s["sensor"]["too_many_paths"] == true {
+        let _ = writeln!(out, "  every path is collected: rules are about too many for the kernel side");
     }
     let processes = &s["sensor"]["processes"];
     let _ = writeln!(

@@ -22,8 +22,8 @@ pub use crate::deliver::EndpointConfig;
 pub use error::{ConfigError, Fault, Faults};
 pub use layer::{Layer, Origin};
 pub use model::{
-    Auditd, Config, ControlConfig, DispatchConfig, FileEvent, GuestConfig, LogConfig, LogFormat, LogLevel,
-    ReloadConfig, Rung, SensorConfig, SpoolConfig,
+    Auditd, CollectConfig, Config, ControlConfig, DispatchConfig, FileEvent, Filesystem, GuestConfig, LogConfig,
+    LogFormat, LogLevel, ReloadConfig, Rung, SensorConfig, SpoolConfig,
 };
 pub use process::{ContainersConfig, HashesConfig};
 pub use schema::schema;

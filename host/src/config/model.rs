@@ -52,6 +52,9 @@ pub struct Config {
     /// Hashes of executables.
     pub hashes: HashesConfig,
 
+    /// What is left out before it becomes an event. All of it is counted, by kind and reason.
+    pub collect: CollectConfig,
+
     /// How events are handed to guests.
     pub dispatch: DispatchConfig,
 
@@ -86,6 +89,7 @@ impl Default for Config {
             sensor: SensorConfig::default(),
             containers: ContainersConfig::default(),
             hashes: HashesConfig::default(),
+            collect: CollectConfig::default(),
             dispatch: DispatchConfig::default(),
             reload: ReloadConfig::default(),
             guest: BTreeMap::new(),
@@ -180,6 +184,69 @@ pub enum Rung {
     Kprobe,
     /// Tracepoints only.
     Tracepoint,
+}
+
+/// What is left out before it becomes an event. All of it is counted, by kind and reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectConfig {
+    /// Do not collect files that no rule is about, where every rule of a kind says which paths it is about. No alert is
+    /// lost by it; without it a capture also has what no rule looks at.
+    pub path_filters: bool,
+
+    /// Executables whose processes are ignored, and whatever those start. Their exec, fork and exit are still seen.
+    #[schemars(extend("items" = { "type": "string", "format": "path" }))]
+    pub ignore_binaries: Vec<PathBuf>,
+
+    /// Control groups below `/sys/fs/cgroup` whose processes are ignored, and the groups below them.
+    #[schemars(extend("items" = { "type": "string", "format": "path" }))]
+    pub ignore_cgroups: Vec<PathBuf>,
+
+    /// If there are any, all but these control groups, and those below them, are ignored.
+    #[schemars(extend("items" = { "type": "string", "format": "path" }))]
+    pub only_cgroups: Vec<PathBuf>,
+
+    /// File systems whose files may be opened unseen. Rules about files of them then match nothing.
+    #[schemars(length(max = 8))]
+    pub ignore_filesystems: Vec<Filesystem>,
+
+    /// Events of one kind that a single process may make in a second, and twice as many at once; more are left out, and
+    /// the process is named. 0 = as many as it likes. Exec, fork and exit are never left out.
+    #[schemars(range(max = 10_000_000))]
+    pub max_per_process: u32,
+}
+
+impl Default for CollectConfig {
+    fn default() -> CollectConfig {
+        CollectConfig {
+            path_filters: true,
+            ignore_binaries: Vec::new(),
+            ignore_cgroups: Vec::new(),
+            only_cgroups: Vec::new(),
+            ignore_filesystems: Vec::new(),
+            max_per_process: 0,
+        }
+    }
+}
+
+/// A kind of file system that has no files on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filesystem {
+    /// Control groups, version 1.
+    Cgroup,
+    /// Control groups, version 2.
+    Cgroup2,
+    /// Kernel debugging.
+    Debugfs,
+    /// Terminals.
+    Devpts,
+    /// Processes.
+    Proc,
+    /// Devices.
+    Sysfs,
+    /// Kernel tracing.
+    Tracefs,
 }
 
 /// How events are handed to guests. A batch closes at the first of the three limits, or as soon as a guest is idle.

@@ -16,7 +16,7 @@ use super::plan::{self, MAX_DIAGNOSTICS, Plan};
 use super::project::{Projector, Stream};
 use super::{GuestError, LoadError, World};
 use crate::detection::Diagnostic;
-use crate::kind::Catalogue;
+use crate::kind::{Catalogue, Selection};
 use crate::slab::Slab;
 
 /// Nodes of one explanation.
@@ -180,7 +180,12 @@ impl Guest {
         let indices = self.recipe.component.explain.clone().ok_or_else(|| GuestError::NoExplain { guest: guest() })?;
         let position = self.plan.analytics.iter().position(|a| a.id == rule_id);
         let analytic = position.ok_or_else(|| GuestError::NoSuchRule { guest: guest(), rule: rule_id.to_owned() })?;
-        let mut projector = Projector::new(self.recipe.streams.clone());
+        // Also what the guest needs no rows of: that is the explanation of most rules.
+        let mut streams = self.recipe.streams.clone();
+        for (stream, subscription) in streams.iter_mut().zip(&self.plan.subscriptions) {
+            stream.selection = Selection::new(&subscription.source, &[]).unwrap_or(stream.selection.clone());
+        }
+        let mut projector = Projector::new(streams);
         projector.select(slab);
         let (turn, rows) = projector.turn(slab, Some(row));
         if turn.batches.is_empty() {

@@ -66,11 +66,13 @@ pub struct Field {
     pub always: bool,
     /// Whether a hook of this version fills it; JSON from elsewhere may hold it all the same.
     pub filled: bool,
+    /// The kernel side knows its whole value before it makes a record, and can leave out what nobody asks for.
+    pub in_kernel: bool,
 }
 
 impl Field {
     pub const fn new(path: &'static str, ty: Type, doc: &'static str) -> Field {
-        Field { path, ty, doc, sigma: &[], always: true, filled: true }
+        Field { path, ty, doc, sigma: &[], always: true, filled: true, in_kernel: false }
     }
 
     #[must_use]
@@ -84,6 +86,13 @@ impl Field {
     pub const fn unfilled(mut self) -> Field {
         self.filled = false;
         self.always = false;
+        self
+    }
+
+    /// The kernel side filters by it.
+    #[must_use]
+    pub const fn in_kernel(mut self) -> Field {
+        self.in_kernel = true;
         self
     }
 

@@ -18,7 +18,7 @@ pub(super) static KIND: Kind = Kind {
     narrow: picket_ebpf::Interest::CHANGES_ONLY,
     lifecycle: false,
     fields: &[
-        Field::new("pathname", Type::Text, "resolved path").sigma(&["TargetFilename"]),
+        Field::new("pathname", Type::Text, "resolved path").sigma(&["TargetFilename"]).in_kernel(),
         Field::new("flags", Type::Signed, "O_* flags, creation flags included"),
         Field::new("dev", Type::Unsigned, "device, (major << 20) | minor"),
         Field::new("inode", Type::Unsigned, "inode"),

@@ -5,9 +5,11 @@
 //! *whose canary arrives*. Records come out of [`Ebpf::poll`] in ring order, which keeps cause before
 //! effect; their times may step back by microseconds.
 
+mod automaton;
 mod canary;
 mod counters;
 mod error;
+mod filters;
 mod interest;
 mod program;
 mod sys;
@@ -29,14 +31,17 @@ use aya::{
 };
 use picket_ebpf::{Class, Flags, Header, Hook, Kind, OBJECT, Tracepoint};
 
-use self::{
-    counters::{CANARY, RUN, WORDS},
-    program::{Attached, Spec},
-};
 pub use self::{
+    automaton::{PathOp, PathTest},
     counters::{Counters, KindCount},
     error::SensorError,
+    filters::{Ignore, Noisy, Paths, Wish},
     interest::{InterestSet, KindStatus},
+};
+use self::{
+    counters::{CANARY, RUN, WORDS},
+    filters::Filters,
+    program::{Attached, Spec},
 };
 pub use picket_ebpf::Rung;
 
@@ -77,6 +82,7 @@ pub struct Ebpf {
     interest: Array<MapData, [u32; 2]>,
     config: Array<MapData, [u32; 2]>,
     counters: PerCpuArray<MapData, [u64; WORDS]>,
+    filters: Filters,
     only: Option<Rung>,
     wanted: InterestSet,
     status: BTreeMap<Kind, KindStatus>,
@@ -119,6 +125,7 @@ impl Ebpf {
         let config = Array::try_from(take(&mut object, "CONFIG")?).map_err(|e| SensorError::map("CONFIG", e))?;
         let counters =
             PerCpuArray::try_from(take(&mut object, "COUNTERS")?).map_err(|e| SensorError::map("COUNTERS", e))?;
+        let filters = Filters::take(&mut object)?;
         let mut ebpf = Ebpf {
             object,
             programs,
@@ -126,6 +133,7 @@ impl Ebpf {
             interest,
             config,
             counters,
+            filters,
             only: options.rung,
             wanted: InterestSet::default(),
             status: BTreeMap::new(),
@@ -151,6 +159,7 @@ impl Ebpf {
     /// When a map cannot be written. A kind without a working rung is reported in its status.
     pub fn attach(&mut self, wanted: &InterestSet) -> Result<Vec<KindStatus>, SensorError> {
         self.wanted = wanted.clone();
+        self.filters.want(wanted.paths())?;
         let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|&kind| wanted.flags(kind) != 0).collect();
         for &kind in &kinds {
             let status = self.climb(kind, wanted.flags(kind))?;
@@ -175,7 +184,30 @@ impl Ebpf {
     /// As [`Ebpf::attach`].
     pub fn probe(&mut self) -> Result<Vec<KindStatus>, SensorError> {
         let wanted = self.wanted.clone();
+        self.filters.refresh()?;
         self.attach(&wanted)
+    }
+
+    /// Ignores exactly this from now on, and says what of it there is not.
+    ///
+    /// # Errors
+    /// When a map cannot be written, or the iterator does not serve.
+    pub fn ignore(&mut self, ignore: &Ignore) -> Result<Vec<String>, SensorError> {
+        let mut seeds = Vec::new();
+        if !ignore.binaries.is_empty() {
+            self.seed(&mut |bytes| seeds.push(bytes.to_vec()))?;
+        }
+        self.filters.ignore(ignore, &seeds)
+    }
+
+    /// The processes that made more records than they may.
+    pub fn noisy(&self) -> Vec<Noisy> {
+        self.filters.noisy()
+    }
+
+    /// Whether the kernel side reports paths that nobody asked for, because too many others are asked for.
+    pub fn too_many_paths(&self) -> bool {
+        self.filters.too_large()
     }
 
     /// How every wanted kind is seen.

@@ -48,6 +48,7 @@
 //! `action`, `N of` for N > 1, merge keys) is refused for the rule that asks for it, with a diagnostic that names it.
 
 mod batch;
+mod clause;
 mod condition;
 mod diagnostic;
 mod encode;
@@ -68,6 +69,7 @@ mod witness;
 mod yaml;
 
 pub use batch::{BatchView, Cell, Cells, ColumnView, Texts, Value};
+pub use clause::{Clause, Op};
 pub use diagnostic::{Diagnostic, Gravity, Place};
 pub use eval::Scratch;
 pub use explain::{Actual, Evidence, Node};

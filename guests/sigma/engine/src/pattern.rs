@@ -187,6 +187,16 @@ impl Wildcards {
         self.parts.iter().filter_map(|p| if let Part::Literal(l) = p { Some(l.bytes()) } else { None })
     }
 
+    /// What every matching text starts with, if that is a literal.
+    pub fn first(&self) -> Option<&[u8]> {
+        if let Some(Part::Literal(l)) = self.parts.first() { Some(l.bytes()) } else { None }
+    }
+
+    /// What every matching text ends with, if that is a literal.
+    pub fn last(&self) -> Option<&[u8]> {
+        if let Some(Part::Literal(l)) = self.parts.last() { Some(l.bytes()) } else { None }
+    }
+
     fn matches(&self, text: &[u8]) -> bool {
         let parts = self.parts.as_slice();
         let (mut part, mut at) = (0, 0);

@@ -1,5 +1,6 @@
 //! Compiling rule files into streams.
 
+use crate::clause::{Clause, Group, Need};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
 use crate::index::Index;
 use crate::item;
@@ -34,6 +35,9 @@ pub struct Options {
     pub alternates: Vec<(String, String)>,
     /// Put all rules into one stream, whatever their log source.
     pub all_log_sources: bool,
+    /// Find out what the rules of a log source need, see [`Stream::clauses`]; rules with different needs then have streams
+    /// of their own.
+    pub clauses: bool,
 }
 
 impl Default for Options {
@@ -42,15 +46,21 @@ impl Default for Options {
         Self {
             alternates: vec![pair("Image", "ExecutedImage"), pair("ParentImage", "ParentExecutedImage")],
             all_log_sources: false,
+            clauses: true,
         }
     }
 }
+
+/// Streams that one log source is divided into, at most; with more, it stays whole.
+const MAX_STREAMS: usize = 64;
 
 /// Rules with one log source, compiled together.
 #[derive(Debug)]
 pub struct Stream {
     /// What they look at; nothing given = every event.
     pub source: LogSource,
+    /// An event that does not meet all of these matches none of the rules.
+    pub clauses: Vec<Clause>,
     /// The columns that [`RuleSet::eval`] wants, in order. [`crate::KEYWORDS`] stands for all values of an event.
     pub fields: Vec<String>,
     /// Indices into [`RuleSet::rules`], ascending.
@@ -122,20 +132,16 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let mut loaded: Vec<(usize, usize, RuleMeta, Tree)> = Vec::new();
     let mut lowered = Vec::new();
     for (g, (source, rules)) in groups.into_iter().enumerate() {
-        let mut lowering = Lowering::new(&options.alternates);
-        let mut any = false;
-        for (i, rule) in rules.into_iter().enumerate() {
-            let position = order.get(&(g, i)).copied().unwrap_or(usize::MAX);
-            match lowering.rule(&rule, position as u32) {
-                Ok(tree) => {
-                    any = true;
-                    loaded.push((position, lowered.len(), rule.meta, tree));
-                }
-                Err(finding) => set.diagnostics.push(finding.in_file(&rule.meta.file)),
-            }
-        }
-        if any {
-            lowered.push((source, lowering));
+        let position = |i: usize| order.get(&(g, i)).copied().unwrap_or(usize::MAX);
+        let rules: Vec<(usize, Rule)> = rules.into_iter().enumerate().map(|(i, rule)| (position(i), rule)).collect();
+        let (mut parts, findings) = lower(rules, options, options.clauses && !options.all_log_sources);
+        set.diagnostics.extend(findings);
+        // Streams are in the order of their first rule.
+        parts.sort_by_key(|part| part.rules.first().map(|(position, ..)| *position));
+        for part in parts.into_iter().filter(|part| !part.rules.is_empty()) {
+            let rules = part.rules.into_iter().map(|(position, rule, tree)| (position, lowered.len(), rule.meta, tree));
+            loaded.extend(rules);
+            lowered.push((source.clone(), part.clauses, part.lowering));
         }
     }
     loaded.sort_by_key(|(position, ..)| *position);
@@ -150,16 +156,68 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.rules.push(meta);
         set.trees.push(tree);
     }
-    for ((source, mut lowering), rules) in lowered.into_iter().zip(members) {
+    for ((source, clauses, mut lowering), rules) in lowered.into_iter().zip(members) {
         for u in &mut lowering.uses {
             u.rule = numbers.get(&u.rule).copied().unwrap_or(u32::MAX);
         }
         let fields = std::mem::take(&mut lowering.fields);
         let conditions = rules.iter().map(|r| set.trees[*r as usize].expr()).collect();
         let program = Program::new(lowering, conditions, fields.len());
-        set.streams.push(Stream { source, fields, rules, program });
+        set.streams.push(Stream { source, clauses, fields, rules, program });
     }
     set
+}
+
+/// Rules that go into one stream, with their positions, and what they need.
+struct Part<'o> {
+    rules: Vec<(usize, Rule, Tree)>,
+    clauses: Vec<Clause>,
+    lowering: Lowering<'o>,
+}
+
+/// Lowers the rules of one log source, divided by what they need if `divide` says so.
+fn lower(rules: Vec<(usize, Rule)>, options: &Options, divide: bool) -> (Vec<Part<'_>>, Vec<Diagnostic>) {
+    let mut findings = Vec::new();
+    let mut whole = Part { rules: Vec::new(), clauses: Vec::new(), lowering: Lowering::new(&options.alternates) };
+    for (position, rule) in rules {
+        match whole.lowering.rule(&rule, position as u32) {
+            Ok(tree) => whole.rules.push((position, rule, tree)),
+            Err(finding) => findings.push(finding.in_file(&rule.meta.file)),
+        }
+    }
+    if !divide {
+        return (vec![whole], findings);
+    }
+    let Lowering { atoms, fields, .. } = &whole.lowering;
+    let needs: Vec<Need> = whole.rules.iter().map(|(_, _, tree)| Need::of(&tree.expr(), atoms, fields)).collect();
+    let mut numbers: HashMap<Group, usize> = HashMap::new();
+    let groups: Vec<usize> = needs
+        .iter()
+        .map(|need| {
+            let next = numbers.len();
+            *numbers.entry(need.group()).or_insert(next)
+        })
+        .collect();
+    if numbers.len() <= 1 || numbers.len() > MAX_STREAMS {
+        whole.clauses = Need::clauses(&needs, fields);
+        return (vec![whole], findings);
+    }
+    let mut parts: Vec<Part<'_>> = (0..numbers.len())
+        .map(|number| {
+            let needs: Vec<Need> =
+                needs.iter().zip(&groups).filter(|(_, g)| **g == number).map(|(need, _)| need.clone()).collect();
+            let clauses = Need::clauses(&needs, fields);
+            Part { rules: Vec::new(), clauses, lowering: Lowering::new(&options.alternates) }
+        })
+        .collect();
+    for ((position, rule, _), group) in whole.rules.into_iter().zip(groups) {
+        let part = &mut parts[group];
+        // It was lowered before, and a smaller stream makes it no larger.
+        if let Ok(tree) = part.lowering.rule(&rule, position as u32) {
+            part.rules.push((position, rule, tree));
+        }
+    }
+    (parts, findings)
 }
 
 fn read_file(file: &File<'_>, regex_bytes: &mut usize, findings: &mut Vec<Finding>) -> Vec<Rule> {

@@ -61,8 +61,9 @@ mod tests {
     fn every_reason_has_its_word() {
         let words: [u64; WORDS] = std::array::from_fn(|n| n as u64);
         let count = KindCount::from_words(&words);
-        assert_eq!((count.run, count.submitted, count.canary), (0, 1, 14));
+        assert_eq!((count.run, count.submitted, count.canary), (0, 1, 22));
         assert_eq!((count.filtered["off"], count.filtered["other"]), (2, 8));
-        assert_eq!((count.dropped["headroom"], count.dropped["unpaired"]), (10, 13));
+        assert_eq!(count.filtered["throttled"], 16);
+        assert_eq!((count.dropped["headroom"], count.dropped["unpaired"]), (18, 21));
     }
 }

@@ -4,16 +4,24 @@ use std::collections::BTreeMap;
 
 use picket_ebpf::{Class, Interest, Kind, Rung};
 
+use super::filters::Wish;
+
 /// The kinds wanted, each with its filters (`Interest::CHANGES_ONLY`, `Interest::NO_UNIX`). The
 /// lifecycle kinds are always on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterestSet {
     kinds: BTreeMap<Kind, u32>,
+    paths: BTreeMap<Kind, Wish>,
 }
 
 impl InterestSet {
     /// Adds a kind. When it is there already, only filters that both want stay.
     pub fn add(&mut self, kind: Kind, filters: u32) {
+        self.add_paths(kind, filters, &Wish::ALL);
+    }
+    /// Adds a kind of which only some paths are wanted.
+    pub fn add_paths(&mut self, kind: Kind, filters: u32, paths: &Wish) {
+        self.paths.entry(kind).and_modify(|have| *have = std::mem::take(have).or(paths)).or_insert(paths.clone());
         let flags = filters | Interest::WANTED;
         self.kinds.entry(kind).and_modify(|have| *have &= flags).or_insert(flags);
     }
@@ -21,9 +29,13 @@ impl InterestSet {
     #[must_use]
     pub fn union(mut self, other: &InterestSet) -> InterestSet {
         for (&kind, &flags) in &other.kinds {
-            self.add(kind, flags);
+            self.add_paths(kind, flags, other.paths.get(&kind).unwrap_or(&Wish::ALL));
         }
         self
+    }
+    /// The paths that are wanted, by kind.
+    pub(super) fn paths(&self) -> &BTreeMap<Kind, Wish> {
+        &self.paths
     }
     /// Interest flags of a kind: 0 when it is not wanted.
     pub(super) fn flags(&self, kind: Kind) -> u32 {
