@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use aya::{
     Btf,
-    programs::{Program, ProgramError, kprobe::KProbeLink, tp_btf::BtfTracePointLink},
+    programs::{Program, ProgramError, kprobe::KProbeLink, links::FdLink},
 };
 use picket_ebpf::{Kind, Rung};
 
@@ -55,17 +55,33 @@ pub fn load(program: &mut Program, spec: &Spec, btf: &Btf) -> Result<(), String>
 /// A program at its hook; dropping it detaches the program, which stays loaded.
 #[derive(Debug)]
 pub enum Attached {
-    /// At a BTF raw tracepoint.
-    Tracepoint(#[expect(dead_code, reason = "held for its drop")] BtfTracePointLink),
-    /// At a kernel function.
-    Kprobe(#[expect(dead_code, reason = "held for its drop")] KProbeLink),
+    /// By a link of the kernel's.
+    Link(FdLink),
+    /// By a perf event, on kernels before 5.15: there is no link to ask about.
+    Event(#[expect(dead_code, reason = "held for its drop")] KProbeLink),
+}
+
+impl Attached {
+    /// The kernel's number for the link.
+    pub fn link_id(&self) -> Option<u32> {
+        match self {
+            Attached::Link(link) => link.info().ok().map(|info| info.id()),
+            Attached::Event(_) => None,
+        }
+    }
 }
 
 /// Attaches a loaded program.
 pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
     let result = match program {
-        Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(Attached::Tracepoint),
-        Program::KProbe(p) => p.attach(&spec.target, 0).and_then(|id| p.take_link(id)).map(Attached::Kprobe),
+        Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(|link| Attached::Link(link.into())),
+        Program::KProbe(p) => p.attach(&spec.target, 0).and_then(|id| p.take_link(id)).and_then(|link| {
+            if aya::features().bpf_perf_link() {
+                Ok(Attached::Link(FdLink::try_from(link).map_err(|e| ProgramError::IOError(std::io::Error::other(e)))?))
+            } else {
+                Ok(Attached::Event(link))
+            }
+        }),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     result.map_err(|error| explain(&error))
