@@ -20,13 +20,64 @@ use crate::process::{self, Image, Process};
 use crate::slab::{Slab, Value};
 
 /// Version of the format; fields are only ever added.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What is said about an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activity {
     New,
+    /// A time that was not watched: see `gap`.
+    Gap,
+}
+
+/// A time that was not watched, or not completely.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Gap {
+    /// RFC 3339.
+    pub from: String,
+    /// RFC 3339.
+    pub to: String,
+    pub seconds: f64,
+    pub cause: Cause,
+    /// The cause in words.
+    pub why: String,
+    /// Records that were lost, where they could be counted.
+    pub lost: Option<u64>,
+}
+
+/// Why a time was not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// Picket was stopped.
+    Stop,
+    /// Picket was replaced by another version.
+    Upgrade,
+    /// Picket was killed or crashed.
+    Crash,
+    /// Collection ended by itself: the kernel side or a thread failed.
+    Failure,
+    /// The host booted.
+    Boot,
+    /// The record of the run before is damaged.
+    Unknown,
+    /// Records of processes were lost: the ring was full.
+    Loss,
+}
+
+impl Cause {
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Stop => "stop",
+            Cause::Upgrade => "upgrade",
+            Cause::Crash => "crash",
+            Cause::Failure => "failure",
+            Cause::Boot => "boot",
+            Cause::Unknown => "unknown",
+            Cause::Loss => "loss",
+        }
+    }
 }
 
 /// The native alert, one JSON object a line.
@@ -72,6 +123,9 @@ pub struct Alert {
     /// The event in the model's shape; as read when it was replayed.
     #[schemars(with = "serde_json::Value")]
     pub event: Option<Box<RawValue>>,
+    /// Only of the activity `gap`: the time that was not watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
     /// Who made this alert.
     pub picket: About,
 }
@@ -297,6 +351,7 @@ pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
         related: Vec::new(),
         // What `render` writes is JSON; a row without an event has none.
         event: row.and_then(|r| RawValue::from_string(kind::render(slab, r)).ok()),
+        gap: None,
         picket: About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: flight.generation.number,
@@ -371,7 +426,7 @@ fn rule_key(analytic: &Analytic) -> &str {
 }
 
 /// 128 bits of SHA-256 over length-prefixed parts, hex.
-fn digest(parts: &[&[u8]]) -> String {
+pub(crate) fn digest(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

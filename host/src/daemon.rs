@@ -5,6 +5,7 @@
 //! <guest>-n one for each guest instance        (lane.rs)
 //! sequencer slabs in order -> alerts
 //! alerts    spool (fsync) -> stdout            a line is printed only after its alert is durable
+//! keeper    notices -> alerts; when the watch was kept (keeper.rs)
 //! reload    files -> next generation           never touches what is live
 //! ```
 
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use picket_ebpf::Class;
 
-use crate::alert::{self, Ready};
+use crate::alert::{self, Cause, Gap, Ready};
 use crate::capture;
 use crate::collect;
 use crate::config::{CollectConfig, Config, FileEvent};
@@ -30,10 +31,11 @@ use crate::intake::Intake;
 use crate::kind::{self, Decoder, KindId, Loss};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
+use crate::notice::{self, Notice, Outbox};
 use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
 use crate::process::{HashAccount, LookupError, Lookups, Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
-use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy};
+use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy, Probe};
 use crate::sensor::{Input, SensorError};
 use crate::slab::Origin;
 
@@ -52,8 +54,8 @@ pub enum DaemonError {
     Thread(#[source] std::io::Error),
     #[error("containers cannot be looked up")]
     Lookup(#[from] LookupError),
-    #[error("the builder thread panicked")]
-    Died,
+    #[error("the {0} thread panicked")]
+    Died(&'static str),
 }
 
 /// What the builder last said about the kernel side; the status reads it.
@@ -61,6 +63,9 @@ pub enum DaemonError {
 pub struct SensorReport {
     pub kinds: Vec<KindStatus>,
     pub counters: Counters,
+    pub probes: Vec<Probe>,
+    /// When this was said.
+    pub at: Option<Instant>,
     pub table: TableCounters,
     pub names: dns::Counters,
     /// Lifecycle records were lost and the table has not been seeded again yet.
@@ -79,6 +84,8 @@ pub struct Shared {
     pub hashes: Arc<HashAccount>,
     pub gate: Arc<Gate>,
     pub stop: AtomicBool,
+    /// Where the host's own alerts begin.
+    pub outbox: Outbox,
     /// The capture a running Picket writes.
     pub capture: capture::Slot,
     /// A capture of its own has reached its size.
@@ -95,9 +102,17 @@ impl Shared {
             hashes: Arc::default(),
             gate: Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest)),
             stop: AtomicBool::new(false),
+            outbox: Outbox::default(),
             capture: capture::Slot::default(),
             full: AtomicBool::new(false),
         })
+    }
+
+    /// Leaves a notice; one too many is counted.
+    pub fn say(&self, notice: Notice) {
+        if !self.outbox.say(notice) {
+            self.ledger.notices.dropped.add(1);
+        }
     }
 
     pub fn report(&self) -> SensorReport {
@@ -160,8 +175,8 @@ impl Pipeline {
         let hashes = HashStage::start(&config.hashes, capacity, shared.hashes.clone(), exits.outcomes.clone());
         builder.hashes = Some(hashes.map_err(DaemonError::Thread)?);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
-        let work =
-            Work { sensor, intake, builder, shared: shared.clone(), published, collect: CollectConfig::default() };
+        let collect = CollectConfig::default();
+        let work = Work { sensor, intake, builder, shared: shared.clone(), published, collect, loss: None };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer =
@@ -174,18 +189,16 @@ impl Pipeline {
         let Pipeline { shared, exits, publish, builder, sequencer } = self;
         shared.stop.store(true, Ordering::Release);
         drop((exits, publish));
-        let collected = builder.join().unwrap_or(Err(DaemonError::Died));
+        let collected = builder.join().unwrap_or(Err(DaemonError::Died("builder")));
         // The last handle of the live generation: its lanes finish what they have.
         shared.live.store(Arc::new(Generation::empty()));
-        if sequencer.join().is_err() {
-            tracing::error!("a thread of the pipeline panicked; see above");
-        }
-        collected
+        let sequenced = sequencer.join().map_err(|_| DaemonError::Died("sequencer"));
+        collected.and(sequenced)
     }
 
-    /// Whether the builder has ended by itself: the sensor failed.
+    /// Whether a thread has ended by itself: the sensor failed, or a panic. Either way nothing is watched any more.
     pub fn ended(&self) -> bool {
-        self.builder.is_finished()
+        self.builder.is_finished() || self.sequencer.is_finished()
     }
 }
 
@@ -233,6 +246,8 @@ struct Work {
     published: Receiver<Publish>,
     /// What the kernel side was last told to leave out.
     collect: CollectConfig,
+    /// Lifecycle records lost since this time, Unix ns, that nobody was told of yet.
+    loss: Option<(u64, u64)>,
 }
 
 impl Work {
@@ -261,7 +276,9 @@ impl Work {
         }
         let reported = self.report();
         self.builder.close();
-        Ok(reported?)
+        reported?;
+        self.tell_loss();
+        Ok(())
     }
 
     /// Reads what the ring holds, in ring order.
@@ -305,7 +322,14 @@ impl Work {
 
     /// Does each operation that is watched for, and looks whether its hook still sees it.
     fn probe(&mut self) -> Result<(), SensorError> {
+        self.tell_loss();
+        for sign in self.sensor.check_links() {
+            self.shared.say(Notice::of_tamper(&sign, notice::now()));
+        }
         let kinds = self.sensor.probe()?;
+        for notice in Notice::of_probe(&self.shared.report().kinds, &kinds, notice::now()) {
+            self.shared.say(notice);
+        }
         for kind in kinds.iter().filter(|k| k.rung.is_none()) {
             tracing::error!(kind = kind.kind.name(), why = kind.degraded.as_deref(), "kind is not collected any more");
         }
@@ -326,8 +350,28 @@ impl Work {
         }
     }
 
+    /// One alert for all that was lost in a while.
+    fn tell_loss(&mut self) {
+        let Some((from, lost)) = self.loss.take() else { return };
+        let to = notice::now().max(from);
+        let gap = Gap {
+            from: crate::kind::time_text(from),
+            to: crate::kind::time_text(to),
+            seconds: (to - from) as f64 / 1e9,
+            cause: Cause::Loss,
+            why: format!(
+                "{lost} records of processes that began, executed or ended were lost: raise sensor.ring_bytes"
+            ),
+            lost: Some(lost),
+        };
+        self.shared.say(Notice::of_gap(gap, to, vec!["loss".to_owned(), from.to_string()]));
+    }
+
     fn report(&mut self) -> Result<(), SensorError> {
         let counters = self.sensor.counters()?;
+        for sign in self.sensor.check_maps(&counters)? {
+            self.shared.say(Notice::of_tamper(&sign, notice::now()));
+        }
         let offset = offset(&self.sensor);
         self.intake.offset = offset;
         let lost = lifecycle_lost(&counters);
@@ -339,6 +383,10 @@ impl Work {
             if let Some(table) = &mut self.intake.table {
                 table.seed(&records, true);
             }
+            let new = lost - lifecycle_lost(&report.counters);
+            let since = notice::now().saturating_sub(REPORT_EVERY.as_nanos() as u64);
+            let (from, before) = self.loss.unwrap_or((since, 0));
+            self.loss = Some((from, before + new));
             tracing::warn!(lost, "lifecycle records were lost; the process table was seeded again");
         } else if self.intake.suspect {
             self.intake.suspect = false;
@@ -365,15 +413,24 @@ impl Work {
         }
         report.too_many_paths = self.sensor.too_many_paths();
         report.counters = counters;
+        report.probes = self.sensor.probes()?;
+        report.at = Some(Instant::now());
         report.suspect = self.intake.suspect;
         *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;
         Ok(())
     }
 }
 
+/// Alerts on their way to the spool.
+pub struct Made {
+    pub alerts: Vec<(alert::Alert, Ready)>,
+    /// Told when they are durable.
+    pub durable: Option<SyncSender<()>>,
+}
+
 /// The alerts thread: what the sequencer makes of slabs becomes durable, then is printed.
 pub struct Alerts {
-    made: SyncSender<Vec<(alert::Alert, Ready)>>,
+    made: SyncSender<Made>,
     thread: JoinHandle<()>,
 }
 
@@ -392,17 +449,25 @@ impl Alerts {
             let alerts = alert::of_slab(flight, said, &shared.ledger);
             if !alerts.is_empty() {
                 // The alerts thread ends after the sequencer.
-                let _ = made.send(alerts);
+                let _ = made.send(Made { alerts, durable: None });
             }
         }
     }
 
-    /// After the sequencer has ended: everything made becomes durable and is printed.
-    pub fn finish(self) {
+    /// The way in for alerts that the host itself makes.
+    pub fn sender(&self) -> SyncSender<Made> {
+        self.made.clone()
+    }
+
+    /// Whether the thread has ended by itself: nothing becomes durable any more.
+    pub fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// After everybody who makes alerts has ended: everything made becomes durable and is printed.
+    pub fn finish(self) -> Result<(), DaemonError> {
         drop(self.made);
-        if self.thread.join().is_err() {
-            tracing::error!("the alerts thread panicked; see above");
-        }
+        self.thread.join().map_err(|_| DaemonError::Died("alerts"))
     }
 }
 
@@ -415,12 +480,16 @@ const GROUP_WAIT: Duration = Duration::from_millis(5);
 /// How long to wait before a spool that could not write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-fn store(made: &Receiver<Vec<(alert::Alert, Ready)>>, deliver: Option<&Deliver>, mut print: Print) {
-    while let Ok(mut group) = made.recv() {
+fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
+    while let Ok(first) = made.recv() {
+        let (mut group, mut told) = (first.alerts, Vec::from_iter(first.durable));
         let until = Instant::now() + GROUP_WAIT;
         while group.len() < GROUP {
             match made.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(more) => group.extend(more),
+                Ok(more) => {
+                    group.extend(more.alerts);
+                    told.extend(more.durable);
+                }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -435,6 +504,10 @@ fn store(made: &Receiver<Vec<(alert::Alert, Ready)>>, deliver: Option<&Deliver>,
         }
         for (alert, ready) in &group {
             print(alert, ready);
+        }
+        for durable in told {
+            // Whoever asked may have gone.
+            let _ = durable.try_send(());
         }
     }
 }

@@ -6,9 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::detection::Diagnostic;
-use crate::guest::{Guest, Handled, Instance, World};
+use crate::guest::{Guest, Handled, Instance, World, thread_cpu};
 use crate::ledger::GuestAccount;
 use crate::pipeline::{Flight, Outcome};
 use crate::queue::Queue;
@@ -97,6 +98,7 @@ impl Lane {
                 handled: lane.handled.clone(),
                 exits: exits.clone(),
                 instance,
+                cpu: Duration::ZERO,
             };
             let work = match lane.guest.world {
                 World::Enricher => Worker::enrich,
@@ -168,6 +170,8 @@ struct Worker {
     handled: Arc<AtomicU64>,
     exits: Exits,
     instance: Instance,
+    /// Processor time of this thread that is in the account.
+    cpu: Duration,
 }
 
 impl Worker {
@@ -187,6 +191,7 @@ impl Worker {
                         self.exits.outcomes.send(Outcome { flight, lane: self.name.clone(), handled: Some(handled) });
                 }
             }
+            self.account_cpu();
         }
     }
 
@@ -221,7 +226,15 @@ impl Worker {
             self.doubt(done.refused, 0, &done.messages);
             self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
             flight.enriched(&self.name, done.columns, &self.exits.outcomes);
+            self.account_cpu();
         }
+    }
+
+    /// Adds what was used since the last time: one question to the clock for each slab.
+    fn account_cpu(&mut self) {
+        let now = thread_cpu();
+        self.account.cpu_ns.add(now.saturating_sub(self.cpu).as_nanos() as u64);
+        self.cpu = now;
     }
 
     /// What the guest said that cannot be, and what it says it failed at.

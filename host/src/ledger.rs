@@ -58,6 +58,8 @@ pub struct GuestAccount {
     /// Rows that the guest itself says it could not handle.
     pub failures: Count,
     pub calls: Count,
+    /// Processor time of its instances' threads, in nanoseconds: projection, calls, and taking in the answers.
+    pub cpu_ns: Count,
 }
 
 impl GuestAccount {
@@ -77,11 +79,20 @@ pub struct Detections {
     pub alerts: Count,
 }
 
+/// What the host itself had to say.
+#[derive(Debug, Default, Serialize)]
+pub struct Notices {
+    pub alerts: Count,
+    /// Too many at once.
+    pub dropped: Count,
+}
+
 /// The account of one run.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub events: Events,
     pub detections: Detections,
+    pub notices: Notices,
     guests: Mutex<BTreeMap<String, Arc<GuestAccount>>>,
 }
 
@@ -129,6 +140,6 @@ impl Ledger {
                 (name, account)
             })
             .collect();
-        serde_json::json!({ "events": self.events, "guests": guests, "detections": self.detections })
+        serde_json::json!({ "events": self.events, "guests": guests, "detections": self.detections, "notices": self.notices })
     }
 }

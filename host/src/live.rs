@@ -15,6 +15,7 @@ use crate::deliver::{Deliver, write_metrics};
 use crate::detection::Gravity;
 use crate::generation::Generation;
 use crate::lane::Rejected;
+use crate::privilege;
 use crate::process::HashAccount;
 use crate::reload::{Inputs, Loader, chain};
 use crate::sensor::ebpf::Noisy;
@@ -318,8 +319,12 @@ impl control::Daemon for Front {
                 "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
                 "throttled": noisy_json(&sensor), "too_many_paths": sensor.too_many_paths,
                 "processes": sensor.table, "names": sensor.names, "hashes": *self.shared.hashes,
-                "suspect": sensor.suspect,
+                "suspect": sensor.suspect, "probes": sensor.probes,
+                // Nanoseconds since the start: what rates are made of.
+                "at_ns": sensor.at.map(|at| at.duration_since(self.started).as_nanos() as u64),
             },
+            "privileges": privilege::report(),
+            "now_ns": self.started.elapsed().as_nanos() as u64,
             "ledger": self.shared.ledger.to_json(),
             "slabs_in_flight": self.shared.gate.inside(),
             "endpoints": self.deliver.as_ref().map(|d| d.status()),

@@ -336,6 +336,18 @@ pub struct ReloadArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct StatusArgs {
+    /// Show what each program of the kernel side is: attached or not, its size, what it missed
+    #[arg(long, conflicts_with = "cost")]
+    pub probes: bool,
+
+    /// Measure what each kind and each guest costs; needs CAP_SYS_ADMIN
+    #[arg(long)]
+    pub cost: bool,
+
+    /// How long to measure [default: 2s]
+    #[arg(long = "for", value_name = "D", requires = "cost")]
+    pub duration: Option<Period>,
+
     #[command(flatten)]
     pub format: FormatArg,
 }

@@ -13,6 +13,7 @@ use crate::daemon::{Pipeline, Publish, Shared};
 use crate::generation::{Generation, Interest};
 use crate::host_facts;
 use crate::lane::Exits;
+use crate::privilege::{self, Needs};
 use crate::reload::chain;
 use crate::sensor::ebpf::Ebpf;
 
@@ -46,6 +47,8 @@ pub fn run(args: &CaptureArgs, global: &Global) -> anyhow::Result<ExitCode> {
     } else {
         Capture::create(&args.file, limits).with_context(|| format!("cannot create {}", args.file.display()))?
     };
+    // The file is open: from here on this is a reader of events like any other.
+    privilege::give_up(&Needs { network_hooks: sensor.has_network_hooks(), low_port: false })?;
     let shared = Shared::new(&config);
     let (exits, (inbox, _)) = Exits::new();
     let capture = Arc::new(Mutex::new(Some(capture)));

@@ -4,6 +4,7 @@ pub mod args;
 pub mod capture;
 pub mod completions;
 pub mod config;
+mod cost;
 pub mod events_page;
 pub mod explain;
 mod fields;
@@ -25,6 +26,8 @@ use args::{Cli, Command, ExitCode, Global};
 
 use crate::config::{Config, LogFormat};
 use crate::control::ControlError;
+use crate::daemon::DaemonError;
+use crate::privilege::PrivilegeError;
 
 /// Runs a parsed command line. An error becomes its exit code here, and is printed once.
 pub fn main(cli: &Cli) -> ExitCode {
@@ -46,7 +49,8 @@ pub fn main(cli: &Cli) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", terminal::escape_lines(&format!("{error:#}")));
-        if error.downcast_ref::<ControlError>().is_some() { ExitCode::HostCannot } else { ExitCode::BadSetup }
+        let cannot = error.is::<ControlError>() || error.is::<DaemonError>() || error.is::<PrivilegeError>();
+        if cannot { ExitCode::HostCannot } else { ExitCode::BadSetup }
     })
 }
 

@@ -9,13 +9,17 @@ use anyhow::Context as _;
 
 use crate::config::{Config, ConfigError};
 use crate::control;
-use crate::daemon::{Alerts, Pipeline, Shared};
+use crate::daemon::{Alerts, DaemonError, Pipeline, Shared};
 use crate::deliver::{Deliver, DeliverOptions};
 use crate::detection::Gravity;
+use crate::gap;
 use crate::guest::{Runtime, RuntimeOptions};
 use crate::host_facts;
+use crate::keeper::Keeper;
 use crate::lane::Exits;
 use crate::live::{Ask, Attempts, Front, ReadConfig, Reloader};
+use crate::notice::now;
+use crate::privilege::{self, Needs};
 use crate::queue::WhenFull;
 use crate::reload::{Loader, Mode, chain};
 use crate::sensor::ebpf::Ebpf;
@@ -40,8 +44,11 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::HostCannot);
         }
     };
+    // From here on no other thread has more than this one: see privilege.rs.
+    let low_port = config.control.metrics_listen.is_some_and(|a| a.port() < 1024);
+    privilege::give_up(&Needs { network_hooks: sensor.has_network_hooks(), low_port })?;
     let state_dir = config.state_dir();
-    std::fs::create_dir_all(&state_dir).with_context(|| format!("cannot create {}", state_dir.display()))?;
+    usable(&state_dir)?;
     let deliver = if args.no_deliver { None } else { Some(Arc::new(start_deliver(&config)?)) };
     let shared = Shared::new(&config);
     let alerts = Alerts::start(deliver.clone(), printer(args.format.format, global))?;
@@ -89,6 +96,8 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let reload = std::thread::Builder::new().name("reload".to_owned()).spawn(move || reloader.run())?;
+    // Only now is it certain that no other Picket runs on this state directory.
+    let keeper = Keeper::start(gap::path(&state_dir), host_facts::origin(), shared.clone(), alerts.sender())?;
     let report = shared.report();
     let hooks: Vec<String> = report.kinds.iter().map(|k| format!("{}={}", k.kind.name(), k.hook)).collect();
     tracing::info!(
@@ -98,14 +107,17 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
         "picket is ready"
     );
     drop(generation);
-    let interrupted = wait(&pipeline, &ask)?;
+    let ended = || pipeline.ended() || alerts.ended() || keeper.ended() || reload.is_finished();
+    let end = wait(&ended, &ask)?;
     tracing::info!("stopping");
     drop((ask, http, control));
     drop(front);
     // The reload thread holds lanes' exits: it ends first.
-    let _ = reload.join();
-    let collected = pipeline.finish();
-    alerts.finish();
+    let reloaded = reload.join().map_err(|_| DaemonError::Died("reload"));
+    let collected = pipeline.finish().and(reloaded);
+    let failed = end == End::ByItself || collected.is_err();
+    keeper.finish(now(), failed);
+    let collected = collected.and(alerts.finish());
     if let Some(deliver) = deliver.and_then(Arc::into_inner) {
         deliver.shutdown(GRACE);
     }
@@ -113,8 +125,29 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     if !wrong.is_empty() {
         tracing::error!(wrong = wrong.join("; "), "the ledger does not balance");
     }
+    if failed {
+        tracing::error!(
+            "this host is not watched any more: every program is detached; alerts not delivered yet stay in the spool"
+        );
+    }
     collected?;
-    Ok(if interrupted { ExitCode::Interrupted } else { ExitCode::Ok })
+    Ok(match end {
+        End::Interrupted => ExitCode::Interrupted,
+        End::Terminated => ExitCode::Ok,
+        End::ByItself => ExitCode::HostCannot,
+    })
+}
+
+/// Whether files can be made in the state directory, which must be there: a directory of somebody else is refused now, and
+/// not when the first alert cannot be stored.
+fn usable(state_dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(state_dir).with_context(|| format!("cannot create {}", state_dir.display()))?;
+    let trial = state_dir.join(".trial");
+    let made = std::fs::File::create(&trial).and_then(|_| std::fs::remove_file(&trial));
+    made.with_context(|| {
+        let place = state_dir.display();
+        format!("cannot write in {place}; Picket gives up CAP_DAC_OVERRIDE, so it must belong to the user that runs it")
+    })
 }
 
 /// The config as this command line makes it, again at every reload.
@@ -161,8 +194,17 @@ fn printer(format: Format, global: &Global) -> crate::daemon::Print {
     })
 }
 
-/// Waits for a signal or the end of collection; SIGHUP loads. Returns whether it was SIGINT.
-fn wait(pipeline: &Pipeline, ask: &std::sync::mpsc::SyncSender<Ask>) -> anyhow::Result<bool> {
+/// Why it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Interrupted,
+    Terminated,
+    /// The sensor failed, or a thread panicked.
+    ByItself,
+}
+
+/// Waits for a signal or the end of collection; SIGHUP loads.
+fn wait(ended: &dyn Fn() -> bool, ask: &std::sync::mpsc::SyncSender<Ask>) -> anyhow::Result<End> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -172,13 +214,13 @@ fn wait(pipeline: &Pipeline, ask: &std::sync::mpsc::SyncSender<Ask>) -> anyhow::
         let mut look = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(true),
-                _ = terminate.recv() => return Ok(false),
+                _ = interrupt.recv() => return Ok(End::Interrupted),
+                _ = terminate.recv() => return Ok(End::Terminated),
                 _ = hangup.recv() => {
                     // Full: it is going to load anyway. The reload thread ends only after this loop.
                     let _ = ask.try_send(Ask { force: false, reply: None });
                 }
-                _ = look.tick() => if pipeline.ended() { return Ok(false) },
+                _ = look.tick() => if ended() { return Ok(End::ByItself) },
             }
         }
     })

@@ -7,12 +7,23 @@ use serde_json::Value as Json;
 use crate::control::{self, Request};
 
 use super::args::{ExitCode, Format, Global, StatusArgs};
+use super::cost;
 use super::print;
 use super::terminal::escape_str;
 
 pub fn run(args: &StatusArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let config = global.effective(&[], Vec::new())?.config;
-    let status = control::ask(&config.control_socket(), &Request::Status)?;
+    let socket = config.control_socket();
+    if args.cost {
+        return cost::run(&socket, args.duration, args.format.format);
+    }
+    let status = control::ask(&socket, &Request::Status)?;
+    if args.probes {
+        return match args.format.format {
+            Format::Json => print(format!("{}\n", status["sensor"]["probes"]).as_bytes()),
+            Format::Human => print(probes(&status).as_bytes()),
+        };
+    }
     match args.format.format {
         Format::Json => print(format!("{status}\n").as_bytes()),
         Format::Human => print(human(&status).as_bytes()),
@@ -77,6 +88,12 @@ fn human(s: &Json) -> String {
     }
     if s["sensor"]["too_many_paths"] == true {
         let _ = writeln!(out, "  every path is collected: rules are about too many for the kernel side");
+    }
+    let privileges = &s["privileges"];
+    let confined = if privileges["no_new_privs"] == true { "no_new_privs" } else { "new privileges are possible" };
+    let _ = writeln!(out, "privileges of uid {}, {confined}", privileges["uid"]);
+    for kept in privileges["kept"].as_array().into_iter().flatten() {
+        let _ = writeln!(out, "  {:<24} {}", text(&kept["capability"]), text(&kept["why"]));
     }
     let processes = &s["sensor"]["processes"];
     let _ = writeln!(
@@ -147,5 +164,32 @@ fn human(s: &Json) -> String {
             ep["last_error"].as_str().map(|e| format!("; last error: {}", escape_str(e))).unwrap_or_default()
         );
     }
+    out
+}
+
+/// A table of the kernel side's programs.
+fn probes(s: &Json) -> String {
+    let mut out = String::new();
+    let head = ["program", "at", "verified", "code", "calls", "missed"];
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{:<52} {:<9} {:>9} {:>8} {:>6} {:>8}", head[0], head[1], head[2], head[3], head[4], head[5]);
+    for probe in s["sensor"]["probes"].as_array().into_iter().flatten() {
+        let state = match (probe["refused"].is_string(), probe["attached"] == true) {
+            (true, _) => "refused",
+            (_, true) => "attached",
+            _ => "-",
+        };
+        let number = |key: &str| probe[key].as_u64().unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "{:<52} {state:<9} {:>9} {:>8} {:>6} {:>8}",
+            escape_str(probe["program"].as_str().unwrap_or("-")),
+            number("verified_instructions"),
+            number("code_bytes"),
+            number("helper_calls"),
+            number("missed"),
+        );
+    }
+    out.push_str("verified: instructions over all paths; code: bytes; calls: of kernel helpers; missed: hits that did not run it\n");
     out
 }

@@ -78,7 +78,7 @@ impl Deadline {
 }
 
 /// Processor time that this thread has used.
-pub(super) fn thread_cpu() -> Duration {
+pub fn thread_cpu() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live, writable timespec, which is all that clock_gettime touches.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

@@ -29,7 +29,7 @@ pub use engine::{Component, Runtime, RuntimeOptions};
 pub use enriched::{Enriched, OwnedValue};
 pub use error::{GuestError, LoadError};
 pub use instance::{EnrichHandled, Handled, Instance};
-pub use limits::Limits;
+pub use limits::{Limits, thread_cpu};
 pub use load::{File, Guest, Loaded, Node, Setup, load};
 pub use plan::{Plan, Subscription};
 pub use probe::SPEAKS;

@@ -11,8 +11,10 @@ mod counters;
 mod error;
 mod filters;
 mod interest;
+mod probe;
 mod program;
 mod sys;
+mod tamper;
 
 use std::{
     collections::BTreeMap,
@@ -37,10 +39,14 @@ pub use self::{
     error::SensorError,
     filters::{Ignore, Noisy, Paths, Wish},
     interest::{InterestSet, KindStatus},
+    probe::Probe,
+    sys::enable_run_time,
+    tamper::Tamper,
 };
 use self::{
     counters::{CANARY, RUN, WORDS},
     filters::Filters,
+    probe::Held,
     program::{Attached, Spec},
 };
 pub use picket_ebpf::Rung;
@@ -72,6 +78,23 @@ struct Entry {
     spec: Spec,
     load_error: Option<String>,
     attached: Option<Attached>,
+    /// How to ask about the link.
+    held: Option<Held>,
+    /// Hits missed by links that are gone.
+    missed_before: u64,
+    helper_calls: u32,
+}
+
+impl Entry {
+    fn new(spec: Spec, load_error: Option<String>) -> Entry {
+        Entry { spec, load_error, attached: None, held: None, missed_before: 0, helper_calls: 0 }
+    }
+
+    /// Takes the program from its hook. What its link counted goes with it, so it is added up before.
+    fn release(&mut self) {
+        self.missed_before += self.held.take().map_or(0, Held::missed);
+        self.attached = None;
+    }
 }
 
 /// The loaded kernel side.
@@ -88,6 +111,10 @@ pub struct Ebpf {
     status: BTreeMap<Kind, KindStatus>,
     canaries_read: u64,
     read: u64,
+    /// What the maps must hold, and how far the counters were: see [`Ebpf::check_maps`].
+    interest_written: BTreeMap<Kind, [u32; 2]>,
+    own_config: [u32; 2],
+    runs_seen: BTreeMap<Kind, u64>,
 }
 
 impl Ebpf {
@@ -118,7 +145,7 @@ impl Ebpf {
             if let Some(error) = &load_error {
                 tracing::debug!(program = name, error, "program does not load");
             }
-            programs.insert(name.to_owned(), Entry { spec, load_error, attached: None });
+            programs.insert(name.to_owned(), Entry::new(spec, load_error));
         }
         let ring = RingBuf::try_from(take(&mut object, "RING")?).map_err(|e| SensorError::map("RING", e))?;
         let interest = Array::try_from(take(&mut object, "INTEREST")?).map_err(|e| SensorError::map("INTEREST", e))?;
@@ -139,9 +166,14 @@ impl Ebpf {
             status: BTreeMap::new(),
             canaries_read: 0,
             read: 0,
+            interest_written: BTreeMap::new(),
+            own_config: [0; 2],
+            runs_seen: BTreeMap::new(),
         };
+        ebpf.count_helper_calls();
         // Reading the iterator also tells the programs who we are.
         ebpf.seed(&mut |_| ())?;
+        ebpf.own_config = ebpf.config.get(&0, 0).map_err(|e| SensorError::map("CONFIG", e))?;
         for status in ebpf.attach(&InterestSet::default())? {
             if status.rung.is_none() {
                 let reason = status.degraded.unwrap_or_default();
@@ -174,6 +206,7 @@ impl Ebpf {
             self.status.remove(&kind);
         }
         self.detach_unused();
+        self.find_links();
         Ok(self.status.values().cloned().collect())
     }
 
@@ -290,9 +323,8 @@ impl Ebpf {
             }
             let Some(program) = self.object.program(name) else { continue };
             let Ok(fd) = program.fd() else { continue };
-            let missed =
-                sys::recursion_misses(fd.as_fd()).map_err(|e| SensorError::io("ask about a BPF program", e))?;
-            all.missed.insert(name.clone(), missed);
+            let info = sys::program_info(fd.as_fd()).map_err(|e| SensorError::io("ask about a BPF program", e))?;
+            all.missed.insert(name.clone(), info.skipped + entry.missed());
         }
         Ok(all)
     }
@@ -429,9 +461,27 @@ impl Ebpf {
                 }
             };
             if !needed {
-                entry.attached = None;
+                entry.release();
             }
         }
+    }
+
+    /// Notes how to ask about links that are new.
+    fn find_links(&mut self) {
+        let is_new = |e: &Entry| e.held.is_none() && e.attached.is_some();
+        if !self.programs.values().any(is_new) {
+            return;
+        }
+        let links = sys::links();
+        for entry in self.programs.values_mut().filter(|e| is_new(e)) {
+            let id = entry.attached.as_ref().and_then(Attached::link_id);
+            entry.held = id.and_then(|id| Some(Held { id, fd: *links.get(&id)? }));
+        }
+    }
+
+    /// Whether attaching needs the right to change the network.
+    pub fn has_network_hooks(&self) -> bool {
+        self.object.programs().any(|(_, program)| matches!(program, Program::CgroupSkb(_)))
     }
 
     /// Whether the kind's hook sees an operation of our own.
@@ -458,6 +508,7 @@ impl Ebpf {
 
     fn set_interest(&mut self, kind: Kind, flags: u32, rung: Option<Rung>) -> Result<(), SensorError> {
         let value = [flags, rung.map_or(0, |rung| rung as u32)];
+        self.interest_written.insert(kind, value);
         self.interest.set(u32::from(kind.id()), value, 0).map_err(|e| SensorError::map("INTEREST", e))
     }
 

@@ -4,10 +4,7 @@ use std::{fmt::Write as _, fs::File};
 
 use aya::{
     Btf,
-    programs::{
-        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, cgroup_skb::CgroupSkbLink,
-        cgroup_sock_addr::CgroupSockAddrLink, kprobe::KProbeLink, tp_btf::BtfTracePointLink,
-    },
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, kprobe::KProbeLink, links::FdLink},
 };
 use picket_ebpf::{Kind, Rung};
 
@@ -60,14 +57,20 @@ pub fn load(program: &mut Program, spec: &Spec, btf: &Btf) -> Result<(), String>
 /// A program at its hook; dropping it detaches the program, which stays loaded.
 #[derive(Debug)]
 pub enum Attached {
-    /// At a BTF raw tracepoint.
-    Tracepoint(#[expect(dead_code, reason = "held for its drop")] BtfTracePointLink),
-    /// At a kernel function.
-    Kprobe(#[expect(dead_code, reason = "held for its drop")] KProbeLink),
-    /// At packets, at the root of the control groups.
-    Packets(#[expect(dead_code, reason = "held for its drop")] CgroupSkbLink),
-    /// At sends, at the root of the control groups.
-    Sends(#[expect(dead_code, reason = "held for its drop")] CgroupSockAddrLink),
+    /// By a link of the kernel's.
+    Link(FdLink),
+    /// By a perf event, on kernels before 5.15: there is no link to ask about.
+    Event(#[expect(dead_code, reason = "held for its drop")] KProbeLink),
+}
+
+impl Attached {
+    /// The kernel's number for the link.
+    pub fn link_id(&self) -> Option<u32> {
+        match self {
+            Attached::Link(link) => link.info().ok().map(|info| info.id()),
+            Attached::Event(_) => None,
+        }
+    }
 }
 
 /// The root of the unified hierarchy, as far as this mount namespace shows it.
@@ -84,23 +87,36 @@ fn control_groups() -> Result<File, String> {
 /// Kernel functions that got another name without another meaning: the newer name and the older.
 const RENAMED: &[(&str, &str)] = &[("end_creating_path", "done_path_create")]; // Linux 6.18
 
+/// The kernel is older than links of this kind.
+fn no_link(error: impl std::error::Error + Send + Sync + 'static) -> ProgramError {
+    ProgramError::IOError(std::io::Error::other(error))
+}
+
 /// Attaches a loaded program.
 pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
     let result = match program {
-        Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(Attached::Tracepoint),
+        Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(|link| Attached::Link(link.into())),
         Program::KProbe(p) => {
             let older = RENAMED.iter().find(|(newer, _)| *newer == spec.target).map(|(_, older)| older);
             let id = p.attach(&spec.target, 0).or_else(|error| older.map_or(Err(error), |older| p.attach(older, 0)));
-            id.and_then(|id| p.take_link(id)).map(Attached::Kprobe)
+            id.and_then(|id| p.take_link(id)).and_then(|link| {
+                if aya::features().bpf_perf_link() {
+                    Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?))
+                } else {
+                    Ok(Attached::Event(link))
+                }
+            })
         }
         Program::CgroupSkb(p) => {
             let direction = p.expected_attach_type().unwrap_or(CgroupSkbAttachType::Egress);
-            let mode = CgroupAttachMode::AllowMultiple;
-            p.attach(control_groups()?, direction, mode).and_then(|id| p.take_link(id)).map(Attached::Packets)
+            let id = p.attach(control_groups()?, direction, CgroupAttachMode::AllowMultiple);
+            let link = id.and_then(|id| p.take_link(id));
+            link.and_then(|link| Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?)))
         }
         Program::CgroupSockAddr(p) => {
-            let mode = CgroupAttachMode::AllowMultiple;
-            p.attach(control_groups()?, mode).and_then(|id| p.take_link(id)).map(Attached::Sends)
+            let id = p.attach(control_groups()?, CgroupAttachMode::AllowMultiple);
+            let link = id.and_then(|id| p.take_link(id));
+            link.and_then(|link| Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?)))
         }
         _ => Err(ProgramError::UnexpectedProgramType),
     };
