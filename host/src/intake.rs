@@ -79,7 +79,7 @@ impl Intake {
         ledger.events.read.add(1);
         self.decoder.loss(loss, time, &mut builder.slab);
         self.settle(builder);
-        builder.added();
+        builder.added(1);
     }
 
     fn record(

@@ -170,7 +170,7 @@ impl Notice {
                 ips: Vec::new(),
                 labels: serde_json::Map::new(),
             },
-            user: User { id: None, name: None, effective: None, login: None },
+            user: User { id: None, name: None, source: None, effective: None, login: None },
             process: None,
             container: None,
             matched: Vec::new(),

@@ -187,26 +187,13 @@ fn delay(scratch: &Path, print: &dyn Fn(Value)) {
     let Some(mut live) = Live::start(&run, &[&arguments[..], &[&guests().to_string_lossy()]].concat()) else { return };
     let mut delays: Vec<Duration> = Vec::new();
     let mut seen = 0;
-    let mut look = |live: &Live| {
-        let printed = live.printed();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        for line in &printed[seen..] {
-            let alert: Value = serde_json::from_str(line).expect("JSON");
-            let at: Option<jiff::Timestamp> = alert["first"].as_str().and_then(|t| t.parse().ok());
-            if let Some(at) = at {
-                let then = Duration::from_nanos(u64::try_from(at.as_nanosecond()).unwrap_or_default());
-                delays.push(now.saturating_sub(then));
-            }
-        }
-        seen = printed.len();
-    };
     paced(ALERTS, ALERTS_PER_SECOND, || {
         std::fs::File::open(&marked).expect("our file");
-        look(&live);
+        look(&live, &mut seen, &mut delays);
     });
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline && delays.len() < ALERTS as usize {
-        look(&live);
+        look(&live, &mut seen, &mut delays);
         std::thread::sleep(Duration::from_millis(1));
     }
     live.end(libc::SIGINT);
@@ -218,4 +205,19 @@ fn delay(scratch: &Path, print: &dyn Fn(Value)) {
     let ms = |d: Duration| round(d.as_secs_f64() * 1e3);
     let (half, most) = (percentile(&mut delays, 50), percentile(&mut delays, 99));
     print(json!({ "bench": "live", "load": "delay", "alerts": received, "p50_ms": ms(half), "p99_ms": ms(most) }));
+}
+
+/// How long ago the events happened whose alerts were printed since the last look.
+fn look(live: &Live, seen: &mut usize, delays: &mut Vec<Duration>) {
+    let printed = live.printed();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    for line in &printed[*seen..] {
+        let alert: Value = serde_json::from_str(line).expect("JSON");
+        let at: Option<jiff::Timestamp> = alert["first"].as_str().and_then(|t| t.parse().ok());
+        if let Some(at) = at {
+            let then = Duration::from_nanos(u64::try_from(at.as_nanosecond()).unwrap_or_default());
+            delays.push(now.saturating_sub(then));
+        }
+    }
+    *seen = printed.len();
 }
