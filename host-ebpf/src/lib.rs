@@ -20,7 +20,9 @@ mod record;
 
 pub use control::{Config, Dropped, Filtered, Interest, KindCounters, Rung};
 pub use kind::{Class, Kind, Tracepoint};
-pub use record::{Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, VERSION};
+pub use record::{
+    Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, VERSION, bytes_of,
+};
 
 /// Bytes aligned as an ELF reader expects them.
 #[repr(C, align(8))]
