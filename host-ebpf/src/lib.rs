@@ -24,7 +24,7 @@ pub use control::{
 };
 pub use kind::{Class, Kind, Tracepoint};
 pub use record::{
-    Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, TaskFacts, VERSION,
+    Flags, Header, Hook, Layout, Malformed, RawSlice, Record, Slice, SliceFlags, Status, TaskFacts, VERSION, bytes_of,
 };
 
 /// Bytes aligned as an ELF reader expects them.

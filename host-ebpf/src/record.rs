@@ -429,3 +429,9 @@ fn read<T: Layout>(bytes: &[u8], at: usize) -> Option<T> {
     // SAFETY: `part` has exactly size_of::<T>() initialised bytes, and a Layout accepts every bit pattern.
     Some(unsafe { part.as_ptr().cast::<T>().read_unaligned() })
 }
+
+/// The bytes of a structure, as the kernel side writes it: to make records without a kernel.
+pub fn bytes_of<T: Layout>(value: &T) -> Vec<u8> {
+    // SAFETY: a Layout is plain integers and bytes without padding, so all of its memory is initialised.
+    unsafe { std::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<T>()) }.to_vec()
+}

@@ -32,14 +32,61 @@ fn mentions(text: &str, word: &str) -> bool {
     })
 }
 
+/// Whether `text` means the kind of this name. A name that is also a word of every day counts only where it
+/// can mean nothing else: as a text, a module, a program of the kernel side, a constant or a file.
+fn means_kind(text: &str, kind: &str) -> bool {
+    if kind.contains('_') {
+        return mentions(text, kind);
+    }
+    let constant = format!("KIND_{}", kind.to_uppercase());
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let begins = |form: &str| text.match_indices(form).any(|(at, _)| !text[..at].ends_with(part));
+    let forms = [format!("{kind}::"), format!("{kind}__"), format!("{kind}.bpf.c"), format!("{kind}.rs")];
+    text.contains(&format!("\"{kind}\""))
+        || text.contains(&format!("kind::{kind}"))
+        || mentions(text, &format!("mod {kind}"))
+        || mentions(text, &constant)
+        || forms.iter().any(|form| begins(form))
+}
+
 #[track_caller]
 fn only_in(directory: &str, word: &str, allowed: &[&str]) {
+    only_where(directory, word, allowed, mentions);
+}
+
+#[track_caller]
+fn only_where(directory: &str, word: &str, allowed: &[&str], is_in: fn(&str, &str) -> bool) {
     let elsewhere: Vec<String> = sources(directory)
         .into_iter()
-        .filter(|(name, text)| mentions(text, word) && !allowed.iter().any(|a| name.starts_with(a)))
+        .filter(|(name, text)| is_in(text, word) && !allowed.iter().any(|a| name.starts_with(a)))
         .map(|(name, _)| name)
         .collect();
     assert!(elsewhere.is_empty(), "`{word}` belongs to {allowed:?}, and is in {elsewhere:?}");
+}
+
+#[test]
+fn a_common_word_means_a_kind_only_where_it_can_mean_nothing_else() {
+    let no = [
+        "struct mount *m = above;",
+        "/* the kill of a child */",
+        "libc::kill(own, 0)",
+        "let unmount = \"remount\";",
+        "pikill__x",
+    ];
+    for text in no {
+        assert!(!means_kind(text, "mount") && !means_kind(text, "kill"), "{text}");
+    }
+    for text in [
+        "event == \"kill\"",
+        "picket_ebpf::kind::kill",
+        "mod kill;",
+        "kill::KIND",
+        "int kill__kprobe(",
+        "KIND_KILL",
+        "#include \"kind/kill.bpf.c\"",
+    ] {
+        assert!(means_kind(text, "kill"), "{text}");
+    }
 }
 
 #[test]
@@ -55,11 +102,11 @@ fn a_kind_is_its_own_files_and_a_line_in_each_list() {
         let own = format!("host/src/kind/{kind}.rs");
         // The process table applies the lifecycle kinds; audit records are made from others.
         let shared = ["host/src/kind/mod.rs", "host/src/process/table.rs", "host/src/kind/auditd/feeds.rs"];
-        only_in("host/src", kind, &[&[own.as_str()], &shared[..]].concat());
+        only_where("host/src", kind, &[&[own.as_str()], &shared[..]].concat(), means_kind);
         let own = format!("host-ebpf/src/kind/{kind}.");
         let lists = ["host-ebpf/src/kind.rs", "host-ebpf/src/kinds.h", "host-ebpf/src/picket.bpf.c"];
         let shared = ["host-ebpf/src/kind/sched_process_fork.rs", "host-ebpf/src/kind/seed."];
-        only_in("host-ebpf/src", kind, &[&[own.as_str()], &lists[..], &shared[..]].concat());
+        only_where("host-ebpf/src", kind, &[&[own.as_str()], &lists[..], &shared[..]].concat(), means_kind);
     }
 }
 

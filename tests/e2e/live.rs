@@ -109,7 +109,10 @@ fn live_events_have_the_models_shape_and_a_replay_makes_the_same_alerts() {
     std::fs::create_dir(&place).unwrap();
     let script = format!(
         "import os,socket\nopen('file','w').close()\nos.unlink('file')\n\
-         s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen()\nc=socket.socket(); c.connect(s.getsockname())\n# {marker}"
+         s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen()\nc=socket.socket(); c.connect(s.getsockname())\n\
+         import subprocess\nos.mkdir('m'); open('m/f','w').close()\nos.kill(os.getpid(), 0)\n\
+         os.chown('f', 0, 0, dir_fd=os.open('m', os.O_RDONLY))\n\
+         subprocess.run(['unshare','-m','mount','-t','tmpfs','none','m'], check=True)\n# {marker}"
     );
     let done = Command::new("python3").args(["-c", &script]).current_dir(&place).status().expect("python3 runs");
     assert!(done.success());
@@ -119,6 +122,9 @@ fn live_events_have_the_models_shape_and_a_replay_makes_the_same_alerts() {
         "security_socket_connect",
         "security_socket_bind",
         "security_inode_unlink",
+        "kill",
+        "fchownat",
+        "mount",
     ];
     let kinds = |alerts: &[Value]| -> BTreeSet<String> {
         alerts.iter().map(|a| a["event"]["EventType"].as_str().unwrap_or_default().to_owned()).collect()

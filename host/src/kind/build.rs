@@ -58,9 +58,11 @@ fn skeleton(kind: &Kind) -> Json {
     for (key, pid) in [("ProcessID", 4242), ("ThreadID", 4242), ("HostProcessID", 4242), ("HostThreadID", 4242)] {
         system[key] = pid.into();
     }
-    let data: Map<String, Json> =
-        kind.fields.iter().filter(|f| f.always).map(|f| (f.path.to_owned(), Json::Null)).collect();
-    json!({ "Timestamp": time, "EventType": kind.name, "System": system, "EventData": data })
+    let mut event = json!({ "Timestamp": time, "EventType": kind.name, "System": system, "EventData": {} });
+    for field in kind.fields.iter().filter(|f| f.always) {
+        put(&mut event, &format!("EventData.{}", field.path), Json::Null);
+    }
+    event
 }
 
 fn line_of(name: &str) -> Option<&'static ProcessLine> {

@@ -105,8 +105,43 @@ pub(super) fn target(target: &Target<'_>, slab: &mut Slab, cells: &mut [Cell]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use picket_ebpf::{Header, Hook, Layout, RawSlice, Status, VERSION};
+    use serde_json::Value as Json;
+
     use super::*;
+    use crate::kind::{Decoder, render};
+
+    /// The `EventData` of a record made by hand: `body`, and slices as (bytes, flags), `None` where absent.
+    pub(in crate::kind) fn event<B: Layout>(kind: picket_ebpf::Kind, body: B, slices: &[Option<(&[u8], u8)>]) -> Json {
+        let table = size_of::<Header>() + size_of::<B>();
+        let mut bytes = vec![0; size_of::<Header>()];
+        bytes.extend(picket_ebpf::bytes_of(&body));
+        let mut tail = table + slices.len() * size_of::<RawSlice>();
+        for slice in slices {
+            let (length, status, flags) =
+                slice.map_or((0, Status::Absent, 0), |(part, flags)| (part.len(), Status::Ok, flags));
+            bytes.extend((tail as u16).to_ne_bytes());
+            bytes.extend((length as u16).to_ne_bytes());
+            bytes.extend((length as u32).to_ne_bytes());
+            bytes.extend([status as u8, flags, 0, 0]);
+            tail += length;
+        }
+        slices.iter().flatten().for_each(|(part, _)| bytes.extend_from_slice(part));
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&kind.id().to_ne_bytes());
+        bytes[6..8].copy_from_slice(&[VERSION, Hook::SysExit as u8]);
+        bytes[10..12].copy_from_slice(&(table as u16).to_ne_bytes());
+        bytes[12..14].copy_from_slice(&(slices.len() as u16).to_ne_bytes());
+        let record = Record::parse(&bytes).expect("a record");
+        let mut slab = Slab::default();
+        Decoder::default().record(&record, 0, None, false, &mut slab).expect("a kind decodes it");
+        let mut json: Json = serde_json::from_str(&render(&slab, 0)).expect("JSON");
+        let mut data = json["EventData"].take();
+        data.as_object_mut().expect("an object").remove("ProcInfo");
+        data
+    }
 
     #[test]
     fn relative_paths_are_joined() {

@@ -216,3 +216,53 @@ const COMPAT: [(i64, &str); 19] = [
     (call::number(310, 337) as i64, "unshare"),
     (call::number(346, 375) as i64, "setns"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    #[test]
+    fn both_sides_are_told_and_what_was_gained_is_named() {
+        let before = Creds {
+            uid: 1000,
+            gid: 1001,
+            suid: 1002,
+            sgid: 1003,
+            euid: 1004,
+            egid: 1005,
+            fsuid: 1006,
+            fsgid: 1007,
+            user_ns: 9,
+            securebits: 0,
+            inheritable: 0,
+            permitted: 1 << 21,
+            effective: 0,
+            bounding: 3,
+            ambient: 4,
+        };
+        let after = Creds { euid: 0, effective: 1 << 21 | 1 << 40, ..before };
+        let kind = picket_ebpf::Kind::CommitCreds;
+        let data = event(kind, CommitCreds { before, after, call: CommitCreds::EXEC, reserved: 0 }, &[]);
+        let keys: Vec<&String> = data.as_object().into_iter().flat_map(|o| o.keys()).collect();
+        assert_eq!(keys, ["old_cred", "new_cred", "call", "capabilities_gained"]);
+        let old = json!({"Uid": 1000, "Gid": 1001, "Suid": 1002, "Sgid": 1003, "Euid": 1004, "Egid": 1005, "Fsuid": 1006,
+            "Fsgid": 1007, "UserNamespace": 9, "SecureBits": 0, "CapInheritable": 0, "CapPermitted": 1 << 21,
+            "CapEffective": 0, "CapBounding": 3, "CapAmbient": 4});
+        assert_eq!(data["old_cred"].to_string(), old.to_string());
+        assert_eq!(data["new_cred"]["Euid"], 0);
+        assert_eq!(data["capabilities_gained"], json!(["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"]));
+        assert_eq!(data["call"], "exec");
+        let unknown = event(kind, CommitCreds { before, after, call: CommitCreds::ANY, reserved: 0 }, &[]);
+        assert!(unknown.get("call").is_none());
+    }
+
+    #[test]
+    fn calls_are_named_by_their_abi() {
+        assert_eq!(call_name(libc::SYS_setresuid as u32, false), Some("setresuid"));
+        assert_eq!(call_name(213, true), Some("setuid"));
+        assert_eq!(call_name(213, false), None);
+    }
+}

@@ -36,3 +36,21 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     cells[4] = Cell::Signed(i64::from(body.flags));
     cells[5] = call::user_memory(record, slab, &[(Fchownat::PATHNAME, "pathname")]);
 }
+
+#[cfg(test)]
+mod tests {
+    use picket_ebpf::SliceFlags;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    #[test]
+    fn the_model_comes_first_and_a_path_from_user_memory_is_marked() {
+        let body = Fchownat { dirfd: -100, owner: 1000, group: 1000, flags: 0 };
+        let given = SliceFlags::USER_MEMORY | SliceFlags::AS_GIVEN;
+        let data = event(picket_ebpf::Kind::Fchownat, body, &[Some((b"x", given)), Some((b"/w", 0))]);
+        let wanted = json!({"dirfd": -100, "pathname": "/w/x", "owner": 1000, "group": 1000, "flags": 0, "user_memory": ["pathname"]});
+        assert_eq!(data.to_string(), wanted.to_string());
+    }
+}

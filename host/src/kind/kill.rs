@@ -53,3 +53,39 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
         call::target(&target, slab, &mut cells[4..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    #[test]
+    fn a_target_is_told_where_it_was_found() {
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"sshd");
+        let body = Kill {
+            pid: 12,
+            sig: 15,
+            result: 0,
+            call: 2,
+            pid_known: 1,
+            reserved: 0,
+            target_start: 1,
+            target_pid: 4012,
+            target_uid: 0,
+            target_comm: comm,
+            target_known: 1,
+            reserved2: [0; 7],
+        };
+        let kind = picket_ebpf::Kind::Kill;
+        let found = event(kind, body, &[Some((b"/usr/sbin/sshd", 0))]);
+        let wanted = json!({"pid": 12, "sig": 15, "call": "tgkill", "Success": true, "target_pid": 4012, "target_uid": 0,
+            "target_name": "sshd", "target_exe": "/usr/sbin/sshd"});
+        assert_eq!(found.to_string(), wanted.to_string());
+        let gone = Kill { pid_known: 0, result: -3, call: 3, target_known: 0, ..body };
+        let wanted = json!({"pid": null, "sig": 15, "call": "pidfd_send_signal", "Success": false});
+        assert_eq!(event(kind, gone, &[None]).to_string(), wanted.to_string());
+    }
+}

@@ -60,3 +60,52 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     let doubtful = [(Mount::SOURCE, "source"), (Mount::TARGET, "target"), (Mount::FILESYSTEMTYPE, "filesystemtype")];
     cells[7] = call::user_memory(record, slab, &doubtful);
 }
+
+#[cfg(test)]
+mod tests {
+    use picket_ebpf::SliceFlags;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    const GIVEN: u8 = SliceFlags::USER_MEMORY | SliceFlags::AS_GIVEN;
+
+    fn body(call: u8, flags: u64) -> Mount {
+        Mount { flags, data: 7, call, flags_known: 1, data_known: u8::from(call == 0), reserved: [0; 5] }
+    }
+
+    fn record(body: Mount, slices: &[Option<(&[u8], u8)>]) -> String {
+        event(picket_ebpf::Kind::Mount, body, slices).to_string()
+    }
+
+    #[test]
+    fn a_share_is_no_path_and_its_target_is() {
+        let cifs = (&b"cifs"[..], SliceFlags::USER_MEMORY);
+        let event = record(
+            body(0, 0),
+            &[Some((b"//192.0.2.1/s", GIVEN)), Some((b".", GIVEN)), Some(cifs), Some((b"/mnt", 0)), None],
+        );
+        let wanted = json!({"source": "//192.0.2.1/s", "target": "/mnt", "filesystemtype": "cifs", "mountflags": 0, "data": 7,
+            "call": "mount", "user_memory": ["source", "target", "filesystemtype"]});
+        assert_eq!(event, wanted.to_string());
+    }
+
+    #[test]
+    fn the_source_of_a_bind_is_a_path() {
+        let event =
+            record(body(0, 0x1000), &[Some((b"a/../b", GIVEN)), Some((b"/t", GIVEN)), None, Some((b"/w", 0)), None]);
+        let wanted = json!({"source": "/w/b", "target": "/t", "filesystemtype": null, "mountflags": 0x1000, "data": 7,
+            "call": "mount", "user_memory": ["source", "target"]});
+        assert_eq!(event, wanted.to_string());
+    }
+
+    #[test]
+    fn what_the_kernel_says_itself_is_not_marked() {
+        let event =
+            record(body(1, 8), &[Some((b"none", 0)), Some((b"/t", 0)), Some((b"tmpfs", 0)), None, Some((b"/in", 0))]);
+        let wanted = json!({"source": "none", "target": "/t", "filesystemtype": "tmpfs", "mountflags": 8, "data": null,
+            "call": "move_mount", "root": "/in"});
+        assert_eq!(event, wanted.to_string());
+    }
+}

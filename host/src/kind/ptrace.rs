@@ -75,3 +75,37 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
         call::target(&target, slab, &mut cells[7..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    #[test]
+    fn only_ptrace_has_a_request() {
+        let body = Ptrace {
+            request: 0x4206,
+            addr: 0,
+            data: 1,
+            result: 0,
+            pid: 9,
+            call: 0,
+            reserved: [0; 3],
+            target_start: 0,
+            target_pid: 0,
+            target_uid: 0,
+            target_comm: [0; 16],
+            target_known: 0,
+            reserved2: [0; 7],
+        };
+        let kind = picket_ebpf::Kind::Ptrace;
+        let wanted = json!({"request": 0x4206, "pid": 9, "addr": 0, "data": 1, "call": "ptrace", "request_name": "PTRACE_SEIZE",
+            "Success": true});
+        assert_eq!(event(kind, body, &[None]).to_string(), wanted.to_string());
+        let write = Ptrace { call: 2, result: -1, ..body };
+        let wanted = json!({"request": null, "pid": 9, "addr": null, "data": null, "call": "process_vm_writev", "Success": false});
+        assert_eq!(event(kind, write, &[None]).to_string(), wanted.to_string());
+    }
+}

@@ -49,3 +49,30 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
         cells[9] = Cell::Unsigned(u64::from(body.user));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    #[test]
+    fn what_the_call_was_not_about_is_null() {
+        let body = SwitchTaskNs {
+            flags: 0x1000_0000,
+            mnt: 0,
+            pid: 0,
+            uts: 5,
+            ipc: 0,
+            net: 0,
+            cgroup: 0,
+            user: 8,
+            call: 0,
+            reserved: [0; 3],
+        };
+        let wanted = json!({"pid": 0, "new_mnt": null, "new_pid": null, "new_uts": 5, "new_ipc": null, "new_net": null,
+            "new_cgroup": null, "call": "unshare", "flags": 0x1000_0000, "user": 8});
+        assert_eq!(event(picket_ebpf::Kind::SwitchTaskNs, body, &[]).to_string(), wanted.to_string());
+    }
+}

@@ -30,3 +30,21 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     cells[1] = call::name(slab, Unlink::CALLS, body.call);
     cells[2] = call::user_memory(record, slab, &[(Unlink::PATHNAME, "pathname")]);
 }
+
+#[cfg(test)]
+mod tests {
+    use picket_ebpf::SliceFlags;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::call::tests::event;
+
+    #[test]
+    fn the_model_comes_first_and_a_path_from_user_memory_is_marked() {
+        let body = Unlink { call: 1, reserved: [0; 7] };
+        let given = SliceFlags::USER_MEMORY | SliceFlags::AS_GIVEN;
+        let data = event(picket_ebpf::Kind::Unlink, body, &[Some((b"x", given)), Some((b"/w", 0))]);
+        let wanted = json!({"pathname": "/w/x", "call": "unlinkat", "user_memory": ["pathname"]});
+        assert_eq!(data.to_string(), wanted.to_string());
+    }
+}
