@@ -458,4 +458,40 @@ mod tests {
         assert_eq!(SYSTEM.len(), SYSTEM_FIELDS);
         assert!(KINDS.iter().all(|k| k.fields.len() <= MOST_FIELDS));
     }
+
+    #[test]
+    fn what_was_lost_and_a_process_read_as_they_were_written() {
+        let origin = Arc::new(Origin { machine: "m".into(), boot: "b".into(), hostname: "h".into() });
+        let (mut decoder, mut slab) = (Decoder::new(origin), Slab::default());
+        let loss = Loss { what: "something".into(), reason: "full", count: 7 };
+        decoder.loss(&loss, 1_700_000_000_000_000_001, &mut slab);
+        let text = |t: &[u8]| Some(Arc::from(t));
+        let image = Image {
+            key: Key { tgid: 7, start: 9 },
+            env: Some(Arc::new([b"LD_PRELOAD=/tmp/\xff.so"[..].into()])),
+            tty: text(b"pts3"),
+            session: Some(5),
+            caps: Some(Caps { effective: 1 << 21, permitted: 3 << 20 }),
+            namespaces: Some(Namespaces::new(|_, name| Some(name.len() as u32))),
+            ..Image::default()
+        };
+        slab.rows[0].process =
+            Some(Arc::new(Process { id: 1, image: Arc::new(image.clone()), ancestors: Box::default() }));
+        let line = crate::kind::render(&slab, 0);
+        decoder.json(1, &line, &mut slab).unwrap();
+        let again = slab.rows[1].process.as_ref().unwrap();
+        assert_eq!(*again.image, image, "{line}");
+        let cells = |row| slab.own_cells(row).iter().map(|&c| format!("{:?}", slab.cell_value(c))).collect::<Vec<_>>();
+        assert_eq!(cells(0), cells(1), "{line}");
+        assert_eq!((slab.rows[0].time, slab.rows[0].kind), (slab.rows[1].time, slab.rows[1].kind));
+    }
+
+    #[test]
+    fn capabilities_are_read_by_name_too() {
+        let mut slab = Slab::default();
+        let line = r#"{"EventType":"x","EventData":{},"context":{"process":{"caps":["cap_sys_admin","cap_bpf"]}}}"#;
+        Decoder::default().json(1, line, &mut slab).unwrap();
+        let caps = slab.rows[0].process.as_ref().unwrap().image.caps;
+        assert_eq!(caps, Some(Caps { effective: 1 << 21 | 1 << 39, permitted: 1 << 21 | 1 << 39 }));
+    }
 }

@@ -53,6 +53,8 @@ fn facts() -> io::Result<()> {
     for name in ["mnt", "pid", "net", "user", "cgroup", "uts", "ipc"] {
         println!("ns-{name} {}", fs::metadata(format!("/proc/self/ns/{name}")).map_or(0, |m| m.ino()));
     }
+    // SAFETY: no memory is involved.
+    println!("session {}", unsafe { libc::getsid(0) });
     let status = fs::read_to_string("/proc/self/status")?;
     for (fact, key) in [("cap-effective", "CapEff:"), ("cap-permitted", "CapPrm:")] {
         let hex = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
@@ -211,7 +213,7 @@ fn task_facts(o: &Observed<'_>, r: &mut Report) {
                 namespaces.iter().all(|(name, inode)| [0, u64::from(*inode)].contains(&o.number(name)))
                     && f.cap_effective == o.number("cap-effective")
                     && f.cap_permitted == o.number("cap-permitted")
-                    && f.session_leader != 0
+                    && u64::from(f.session_leader) == o.number("session")
             }),
             || format!("{facts:?} {:?}", o.facts),
         );
