@@ -70,6 +70,9 @@ pub enum Attached {
     Sends(#[expect(dead_code, reason = "held for its drop")] CgroupSockAddrLink),
 }
 
+/// Links never keep others out; the kernel refuses a flag that says so again.
+const SHARED: CgroupAttachMode = CgroupAttachMode::Single;
+
 /// The root of the unified hierarchy, as far as this mount namespace shows it.
 fn control_groups() -> Result<File, String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|e| format!("cannot read the mounts: {e}"))?;
@@ -88,12 +91,10 @@ pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
         Program::KProbe(p) => p.attach(&spec.target, 0).and_then(|id| p.take_link(id)).map(Attached::Kprobe),
         Program::CgroupSkb(p) => {
             let direction = p.expected_attach_type().unwrap_or(CgroupSkbAttachType::Egress);
-            let mode = CgroupAttachMode::AllowMultiple;
-            p.attach(control_groups()?, direction, mode).and_then(|id| p.take_link(id)).map(Attached::Packets)
+            p.attach(control_groups()?, direction, SHARED).and_then(|id| p.take_link(id)).map(Attached::Packets)
         }
         Program::CgroupSockAddr(p) => {
-            let mode = CgroupAttachMode::AllowMultiple;
-            p.attach(control_groups()?, mode).and_then(|id| p.take_link(id)).map(Attached::Sends)
+            p.attach(control_groups()?, SHARED).and_then(|id| p.take_link(id)).map(Attached::Sends)
         }
         _ => Err(ProgramError::UnexpectedProgramType),
     };
