@@ -1,6 +1,8 @@
 //! The fixtures: what the YAML files beside this one say, and the stimuli that it becomes.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -58,6 +60,8 @@ struct Act {
     files: Vec<SpecFile>,
     #[serde(default)]
     addresses: Vec<String>,
+    #[serde(default)]
+    names: BTreeMap<String, Ipv4Addr>,
     #[serde(default)]
     uid: u32,
     #[serde(default)]
@@ -204,6 +208,7 @@ impl Loader<'_> {
                 })
                 .collect(),
             addresses: Vec::new(),
+            names: Vec::new(),
             uid: fixture.uid,
             cwd: fixture.cwd.clone().unwrap_or_else(|| directory.to_owned()),
             program: started.path.clone(),
@@ -227,6 +232,7 @@ fn act_action(act: &Act, directory: &Path) -> Action {
         hide: act.hide.clone(),
         files: act.files.iter().map(file).collect(),
         addresses: act.addresses.clone(),
+        names: act.names.clone().into_iter().collect(),
         uid: act.uid,
         cwd: directory.join(act.cwd.as_deref().unwrap_or(Path::new(""))),
         program: program.into(),
@@ -248,7 +254,7 @@ fn missing_program(act: &Act) -> Option<String> {
     let made = |program: &str| {
         program.starts_with(['.', '{']) || act.hide.iter().any(|hidden| Path::new(program).starts_with(hidden))
     };
-    let network = (!act.addresses.is_empty()).then(|| "ip".to_owned());
+    let network = (!act.addresses.is_empty() || !act.names.is_empty()).then(|| "ip".to_owned());
     let program = act.program.as_ref().or(act.argv.first()).filter(|program| !made(program)).cloned();
     sources.chain(network).chain(program).find(|program| !is_installed(program))
 }

@@ -234,6 +234,7 @@ fn try_stage(scratch: &Path) -> Result<(), String> {
         hide: Vec::new(),
         files: Vec::new(),
         addresses: Vec::new(),
+        names: Vec::new(),
         uid: 0,
         cwd: directory.clone(),
         program: env!("CARGO_BIN_EXE_picket-stand-in").into(),

@@ -1,5 +1,6 @@
 //! What one stimulus of the live firing test consists of: the contract between the test and the stage.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ pub struct Spec {
     pub files: Vec<SpecFile>,
     /// Addresses (with a prefix length) that the loopback device of the private network namespace gets.
     pub addresses: Vec<String>,
+    /// Names that the stage's own DNS server knows, each with its address. Without any there is no server, and no way to ask one.
+    pub names: Vec<(String, Ipv4Addr)>,
     /// Real, effective and saved user and group id of the program.
     pub uid: u32,
     pub cwd: PathBuf,

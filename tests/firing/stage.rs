@@ -7,6 +7,7 @@
 //! The stimulus comes through a file and not through arguments, because the stage's own command line is an event like any other: were
 //! the stimulus in it, rules would fire for the stage. Exit code 125 means that the stage itself failed.
 
+mod resolver;
 mod spec;
 
 use std::fs::{self, Permissions};
@@ -57,7 +58,7 @@ fn enter(spec: &Path) -> Result<ExitStatus, Box<dyn Error>> {
 fn perform(path: &Path) -> Result<ExitStatus, Box<dyn Error>> {
     let spec: Spec = serde_json::from_slice(&fs::read(path)?)?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)?;
-    configure_network(&spec.addresses)?;
+    configure_network(&spec)?;
     // Sources are read and directories chosen before the first tmpfs can hide them.
     let copies = read_copies(&spec)?;
     let mut hidden: Vec<PathBuf> = Vec::new();
@@ -74,20 +75,27 @@ fn perform(path: &Path) -> Result<ExitStatus, Box<dyn Error>> {
         make(&file.path, &file.content, copy)?;
     }
     fs::create_dir_all(&spec.cwd)?;
+    if !spec.names.is_empty() {
+        // Beside the spec, which nothing hides.
+        let config = path.with_file_name("resolv.conf");
+        fs::write(&config, "nameserver 127.0.0.1\n")?;
+        mount(Some(&config), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        resolver::start(spec.names.clone())?;
+    }
     run(&spec)
 }
 
 /// Brings the loopback device up and gives it the addresses, so that a connection to one of them starts although nobody listens.
-fn configure_network(addresses: &[String]) -> Result<(), Box<dyn Error>> {
+fn configure_network(spec: &Spec) -> Result<(), Box<dyn Error>> {
     let ip = |arguments: &[&str]| -> Result<(), Box<dyn Error>> {
         let status = Command::new("ip").args(arguments).env("PATH", PATH).status()?;
         if status.success() { Ok(()) } else { Err(format!("ip {} failed: {status}", arguments.join(" ")).into()) }
     };
     // Only where a stimulus needs it: the set-up program is an event too.
-    if !addresses.is_empty() {
+    if !spec.addresses.is_empty() || !spec.names.is_empty() {
         ip(&["link", "set", "lo", "up"])?;
     }
-    addresses.iter().try_for_each(|address| ip(&["address", "add", address, "dev", "lo", "nodad"]))
+    spec.addresses.iter().try_for_each(|address| ip(&["address", "add", address, "dev", "lo", "nodad"]))
 }
 
 fn read_copies(spec: &Spec) -> Result<Vec<Option<Vec<u8>>>, Box<dyn Error>> {

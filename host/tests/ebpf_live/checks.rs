@@ -357,7 +357,7 @@ fn unlinks(o: &Observed<'_>, r: &mut Report) {
 }
 
 /// `sockaddr` of AF_INET as (address, port).
-fn v4(slice: Slice<'_>) -> Option<([u8; 4], u16)> {
+pub fn v4(slice: Slice<'_>) -> Option<([u8; 4], u16)> {
     let b = slice.bytes;
     (b.len() >= 8 && u16::from_ne_bytes([b[0], b[1]]) == 2)
         .then(|| ([b[4], b[5], b[6], b[7]], u16::from_be_bytes([b[2], b[3]])))

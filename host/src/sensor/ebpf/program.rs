@@ -73,6 +73,9 @@ impl Attached {
     }
 }
 
+/// Links never keep others out; the kernel refuses a flag that says so again.
+const SHARED: CgroupAttachMode = CgroupAttachMode::Single;
+
 /// The root of the unified hierarchy, as far as this mount namespace shows it.
 fn control_groups() -> Result<File, String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|e| format!("cannot read the mounts: {e}"))?;
@@ -109,12 +112,12 @@ pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
         }
         Program::CgroupSkb(p) => {
             let direction = p.expected_attach_type().unwrap_or(CgroupSkbAttachType::Egress);
-            let id = p.attach(control_groups()?, direction, CgroupAttachMode::AllowMultiple);
+            let id = p.attach(control_groups()?, direction, SHARED);
             let link = id.and_then(|id| p.take_link(id));
             link.and_then(|link| Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?)))
         }
         Program::CgroupSockAddr(p) => {
-            let id = p.attach(control_groups()?, CgroupAttachMode::AllowMultiple);
+            let id = p.attach(control_groups()?, SHARED);
             let link = id.and_then(|id| p.take_link(id));
             link.and_then(|link| Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?)))
         }
