@@ -363,6 +363,8 @@ impl control::Daemon for Front {
         for (what, count) in [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)] {
             text.sample("picket_events_total", &[("outcome", what)], count.get() as f64);
         }
+        text.counter("picket_derived_rows_total", "rows made from events, beside them: audit records");
+        text.sample("picket_derived_rows_total", &[], e.derived.get() as f64);
         text.counter("picket_guest_rows_total", "rows by guest; shed rows: raise dispatch.queue or guest replicas");
         for (name, a) in self.shared.ledger.guests() {
             for (what, count) in
