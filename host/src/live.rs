@@ -261,6 +261,10 @@ fn announce(now: &Generation, started: Instant) {
             "file refused"
         );
     }
+    // About no file: a guest asks for what nothing feeds. Rules that never match must not be a number only.
+    for d in now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning && d.file.is_empty()) {
+        tracing::warn!(code = %d.code, "{}", d.message);
+    }
     let warnings = now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
     let guests: Vec<&str> = now.lanes().map(|l| l.guest.name.as_str()).collect();
     tracing::info!(
