@@ -265,6 +265,10 @@ fn announce(now: &Generation, started: Instant) {
             "file refused"
         );
     }
+    // About no file: a guest asks for what nothing feeds. Rules that never match must not be a number only.
+    for d in now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning && d.file.is_empty()) {
+        tracing::warn!(code = %d.code, "{}", d.message);
+    }
     let warnings = now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
     let guests: Vec<&str> = now.lanes().map(|l| l.guest.name.as_str()).collect();
     tracing::info!(
@@ -373,6 +377,8 @@ impl control::Daemon for Front {
         for (what, count) in [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)] {
             text.sample("picket_events_total", &[("outcome", what)], count.get() as f64);
         }
+        text.counter("picket_derived_rows_total", "rows made from events, beside them: audit records");
+        text.sample("picket_derived_rows_total", &[], e.derived.get() as f64);
         text.counter("picket_guest_rows_total", "rows by guest; shed rows: raise dispatch.queue or guest replicas");
         for (name, a) in self.shared.ledger.guests() {
             for (what, count) in

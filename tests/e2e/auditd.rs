@@ -98,7 +98,7 @@ fn rules(below: &Path) -> BTreeMap<String, String> {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if path.is_dir() {
             found.extend(rules(&path));
-        } else if name.ends_with(".yml") {
+        } else if path.extension().is_some_and(|e| e == "yml") {
             let text = std::fs::read_to_string(&path).expect("text");
             let id = text.lines().find_map(|l| l.strip_prefix("id: ")).expect("a rule has an id").trim();
             found.insert(name, id.to_owned());
@@ -198,7 +198,8 @@ fn without_the_stream_nothing_fires_and_each_rule_is_told_so() {
     let run = Run::new();
     let lines: String = cases.iter().enumerate().filter_map(|(i, c)| Some(c.line(i)? + "\n")).collect();
     let file = run.write("events.ndjson", lines);
-    assert!(run.replay(&file, &below, &[]).exits(0).alerts().is_empty());
+    let off = run.replay(&file, &below, &[]).exits(0);
+    assert!(off.alerts().is_empty() && off.err().contains("the auditd stream is off"), "{}", off.err());
     let (rules, guests) = (below.to_string_lossy(), guests());
     let said = run.run(&["validate", &rules, &guests.to_string_lossy(), "--format", "json"]).exits(0).out();
     let said: Value = serde_json::from_str(&said).expect("JSON");
@@ -253,6 +254,87 @@ fn records_reach_only_who_asks_for_them() {
     assert_eq!(seen, [("R0", "auditd"), ("R1", "auditd"), ("R2", event), ("R3", event), ("R4", event)]);
     let own = &alerts.iter().find(|a| a["title"] == "R0").expect("it fired")["event"];
     assert_eq!(own["context"]["derived_from"], event);
+}
+
+/// One program start as an event of its own.
+fn program(argv: &[&str]) -> String {
+    let argv = argv.iter().map(|a| (*a).to_owned()).collect();
+    Case { exec: Some(argv), ..cases().remove(0) }.line(0).expect("an event")
+}
+
+const LISTER: &str = "title: Lister\nid: 4a7ecb0f-9f31-4a5c-8b1d-0d5f4dfe3000\nlogsource: {product: linux, service: auditd}\n\
+    detection: {s: {type: EXECVE, a0: lister, a1|startswith: '-'}, condition: s}\nlevel: low\n";
+
+#[test]
+fn rules_for_records_are_tested_and_explained_by_events() {
+    if !built() {
+        return;
+    }
+    let run = Run::new();
+    let config = run.write("picket.toml", "auditd = \"changes\"\n").to_string_lossy().into_owned();
+    let rule = run.write("rules/lister.yml", LISTER).to_string_lossy().into_owned();
+    let (here, not) = (program(&["lister", "-l"]), program(&["lister", "l"]));
+    run.write(
+        "rules/lister.test.yml",
+        format!(
+            "tests:\n- {{name: other, expect: no-match, ndjson: '{not}'}}\n- {{name: a start, expect: match, ndjson: '{here}'}}\n\
+             - {{name: the record, expect: match, event: {{kind: auditd, type: EXECVE, a0: lister, a1: -x}}}}\n\
+             - {{name: another, expect: no-match, event: {{kind: auditd, type: EXECVE, a0: lister, a1: x}}}}\n"
+        ),
+    );
+    let guests = guests().to_string_lossy().into_owned();
+    run.run(&["--config", &config, "test", "rules", &guests]).exits(0);
+    let explained = |event: &str| {
+        let event = run.write("event.json", event).to_string_lossy().into_owned();
+        let ran = run.run(&["--config", &config, "explain", &rule, &event, "--format", "json"]).exits(0);
+        serde_json::from_str::<Value>(&ran.out()).expect("JSON")
+    };
+    let (yes, no) = (explained(&here), explained(&not));
+    assert_eq!((&yes["matched"], &no["matched"]), (&json!(true), &json!(false)));
+    // Of the records of the event, the one that comes nearest is shown.
+    let a0 = |report: &Value| report["nodes"].as_array().is_some_and(|n| n.iter().any(|n| n["actual"] == "lister"));
+    assert!(a0(&yes) && a0(&no), "{yes}\n{no}");
+    // What an alert shows is an event that can be explained.
+    let file = run.write("events.ndjson", here);
+    let set = setting("changes");
+    let [alert] = &run.replay(&file, Path::new(&rule), &["--set", &set]).exits(0).alerts()[..] else { panic!("one") };
+    assert_eq!(explained(&alert.to_string())["matched"], true);
+}
+
+#[test]
+fn the_stream_is_switched_on_by_a_reload() {
+    if !is_root() {
+        return eprintln!("skipped: only root may load the kernel side");
+    }
+    if !built() {
+        return;
+    }
+    let run = Run::new();
+    run.write("rules/lister.yml", LISTER);
+    let config = |auditd: &str| {
+        let text = format!("auditd = \"{auditd}\"\nrules = [\"rules\"]\nguests = [\"{}\"]\n", guests().display());
+        run.write("picket.toml", text).to_string_lossy().into_owned()
+    };
+    let path = config("off");
+    let Some(mut live) = Live::start(&run, &["--config", &path, "--no-deliver"]) else { return };
+    let start = |argument: &str| {
+        let mut lister = Command::new("/bin/true");
+        std::os::unix::process::CommandExt::arg0(&mut lister, "lister");
+        assert!(lister.arg(argument).status().expect("true runs").success());
+    };
+    let switch = |auditd: &str| {
+        config(auditd);
+        run.run(&["--config", &path, "reload", "--wait"]).exits(0);
+    };
+    start("-unseen");
+    switch("changes");
+    start("-seen");
+    assert!(wait_until(|| !live.alerts("-seen").is_empty()), "{}", live.talk());
+    switch("off");
+    start("-unseen");
+    live.end(libc::SIGINT);
+    assert!(live.alerts("-unseen").is_empty());
+    assert_eq!(live.alerts("-seen").len(), 1);
 }
 
 /// Fires on every record, and once for each: the record's type and place are part of what matched.

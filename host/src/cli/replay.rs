@@ -29,6 +29,10 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let paint = Paint(global.color.stderr());
     let bad_rules = load::report(&offline.generation.diagnostics, &inputs.rules, paint, Gravity::Error);
+    // About no file: a guest asks for what nothing feeds, and its rules never match.
+    for d in offline.generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning && d.file.is_empty()) {
+        tracing::warn!(code = %d.code, "{}", escape_str(&d.message));
+    }
     let reader = match load::open(&args.file) {
         Ok(reader) => reader,
         Err(e) => {

@@ -326,7 +326,7 @@ fn typed_columns_have_their_type_and_unknown_fields_a_hint() {
         shape: crate::kind::Shape::TextList,
         doc: String::new(),
     };
-    let catalogue = Catalogue { enrich: vec![late], any_json: false };
+    let catalogue = Catalogue { enrich: vec![late], any_json: false, ..Catalogue::default() };
     let loaded = load(&runtime, &component, echo(fields, false), &catalogue, 1).unwrap();
     assert_eq!(
         loaded.diagnostics,
@@ -469,7 +469,7 @@ fn the_built_enricher_decodes_and_a_detector_reads_it() {
 
     let (path, bytes) = built("test-guests", "echo");
     let component = runtime.compile("echo", &path, &bytes).unwrap();
-    let catalogue = Catalogue { enrich: outputs, any_json: false };
+    let catalogue = Catalogue { enrich: outputs, any_json: false, ..Catalogue::default() };
     let loaded = load(&runtime, &component, echo("enrich.decode.text", false), &catalogue, 1).unwrap();
     let handled = loaded.guest.instances().remove(0).on_events(&slab);
     assert_eq!(seen(&handled, 0), [("absent".to_owned(), String::new())]);

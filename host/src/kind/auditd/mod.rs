@@ -334,3 +334,75 @@ fn hexadecimal(slab: &mut Slab, cell: Cell) -> Cell {
         _ => Cell::Absent,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Value;
+
+    #[test]
+    fn positions_name_their_fields() {
+        let named = [
+            (at::TYPE, "type"),
+            (at::SYSCALL, "SYSCALL"),
+            (at::SUCCESS, "success"),
+            (at::EXIT, "exit"),
+            (at::PPID, "ppid"),
+            (at::PID, "pid"),
+            (at::AUID, "auid"),
+            (at::UID, "uid"),
+            (at::EUID, "euid"),
+            (at::TTY, "tty"),
+            (at::COMM, "comm"),
+            (at::EXE, "exe"),
+            (at::CWD, "cwd"),
+            (at::ITEM, "item"),
+            (at::NAME, "name"),
+            (at::INODE, "inode"),
+            (at::DEV, "dev"),
+            (at::MODE, "mode"),
+            (at::NAMETYPE, "nametype"),
+            (at::ARGC, "argc"),
+            (at::A0, "a0"),
+            (at::MORE - 1, "a15"),
+            (at::MORE, "more"),
+        ];
+        for (i, name) in named {
+            assert_eq!(FIELDS[i].path, name);
+        }
+        // Everything behind is only known by name.
+        assert!(FIELDS.iter().enumerate().all(|(i, f)| f.filled == (i <= at::MORE)));
+    }
+
+    #[test]
+    fn numbers_are_written_as_audit_logs_have_them() {
+        let mut slab = Slab::default();
+        let mut text = |cell| {
+            let cell = hexadecimal(&mut slab, cell);
+            match slab.cell_value(cell) {
+                Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                _ => String::new(),
+            }
+        };
+        let numbers =
+            [Cell::Unsigned(0x0004_0000), Cell::Signed(9), Cell::Signed(-100), Cell::Signed(i64::MIN), Cell::Null];
+        assert_eq!(numbers.map(&mut text), ["40000", "9", "ffffff9c", "8000000000000000", ""]);
+    }
+
+    #[test]
+    fn arguments_beyond_the_fields_are_a_list() {
+        let mut slab = Slab::default();
+        let arguments: Vec<String> = (0..20).map(|i| format!("v{i}")).collect();
+        let Cell::List(list) = slab.list(arguments.iter().map(String::as_bytes)) else { panic!("a list") };
+        let cells = arguments_of(&slab, list, Cell::Absent);
+        let mut seen = Vec::new();
+        for cell in &cells[at::A0..=at::MORE] {
+            match slab.cell_value(*cell) {
+                Value::Text(text) => seen.push(String::from_utf8_lossy(text).into_owned()),
+                Value::List(list) => list.each(&mut |text| seen.push(String::from_utf8_lossy(text).into_owned())),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((seen, cells[at::ARGC]), (arguments, Cell::Unsigned(20)));
+    }
+}
