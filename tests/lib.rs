@@ -76,7 +76,12 @@ impl Run {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        self.command_of(&binary(), args)
+    }
+
+    /// The same for another binary with the same command line.
+    pub fn command_of(&self, binary: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(binary);
         command.args(args).current_dir(self.dir.path()).env("PICKET_STATE_DIR", self.dir.path().join("state"));
         command.env("NO_COLOR", "1");
         command
@@ -141,9 +146,14 @@ pub struct Live {
 impl Live {
     /// Starts it and waits until it watches; `None` (and the reason on stderr) where this host cannot.
     pub fn start(run: &Run, args: &[&str]) -> Option<Live> {
+        Live::start_of(&binary(), run, args)
+    }
+
+    /// The same for another binary with the same command line.
+    pub fn start_of(binary: &Path, run: &Run, args: &[&str]) -> Option<Live> {
         let mut all = vec!["run", "--format", "json"];
         all.extend(args);
-        let mut command = run.command(&all);
+        let mut command = run.command_of(binary, &all);
         command.stdin(std::process::Stdio::null());
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
@@ -187,6 +197,11 @@ impl Live {
     pub fn end(&mut self, signal: i32) -> std::process::ExitStatus {
         // SAFETY: kill(2) with the pid of our own child that was not waited for yet.
         unsafe { libc::kill(self.pid(), signal) };
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
         let mut status = None;
         assert!(
             wait_until(|| {

@@ -9,6 +9,7 @@
 //! reload    files -> next generation           never touches what is live
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use crate::alert::{self, Cause, Gap, Ready};
 use crate::capture;
 use crate::collect;
 use crate::config::{CollectConfig, Config, FileEvent};
-use crate::deliver::{Deliver, Outgoing};
+use crate::deliver::{Deliver, DeliverError, Outgoing};
 use crate::dns;
 use crate::generation::Generation;
 use crate::guest::Handled;
@@ -54,7 +55,7 @@ pub enum DaemonError {
     Thread(#[source] std::io::Error),
     #[error("containers cannot be looked up")]
     Lookup(#[from] LookupError),
-    #[error("the {0} thread panicked")]
+    #[error("{0} thread panicked")]
     Died(&'static str),
 }
 
@@ -144,6 +145,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// How often the hooks are tried: what loads and attaches may still have stopped seeing.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
 
+/// How long new kinds are counted before their rate is told.
+const RATE_OVER: Duration = Duration::from_secs(2);
+
 /// How long a poll waits for the ring: the kernel side wakes nobody for single records.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -176,7 +180,8 @@ impl Pipeline {
         builder.hashes = Some(hashes.map_err(DaemonError::Thread)?);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
         let collect = CollectConfig::default();
-        let work = Work { sensor, intake, builder, shared: shared.clone(), published, collect, loss: None };
+        let shared_too = shared.clone();
+        let work = Work { sensor, intake, builder, shared: shared_too, published, collect, loss: None, added: None };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer =
@@ -188,17 +193,19 @@ impl Pipeline {
     pub fn finish(self) -> Result<(), DaemonError> {
         let Pipeline { shared, exits, publish, builder, sequencer } = self;
         shared.stop.store(true, Ordering::Release);
+        let died = exits.died.clone();
         drop((exits, publish));
-        let collected = builder.join().unwrap_or(Err(DaemonError::Died("builder")));
+        let collected = builder.join().unwrap_or(Err(DaemonError::Died("the builder")));
         // The last handle of the live generation: its lanes finish what they have.
         shared.live.store(Arc::new(Generation::empty()));
-        let sequenced = sequencer.join().map_err(|_| DaemonError::Died("sequencer"));
-        collected.and(sequenced)
+        let sequenced = sequencer.join().map_err(|_| DaemonError::Died("the sequencer"));
+        let answered = if died.load(Ordering::Acquire) { Err(DaemonError::Died("a guest's")) } else { Ok(()) };
+        collected.and(sequenced).and(answered)
     }
 
     /// Whether a thread has ended by itself: the sensor failed, or a panic. Either way nothing is watched any more.
     pub fn ended(&self) -> bool {
-        self.builder.is_finished() || self.sequencer.is_finished()
+        self.builder.is_finished() || self.sequencer.is_finished() || self.exits.died.load(Ordering::Acquire)
     }
 }
 
@@ -248,6 +255,8 @@ struct Work {
     collect: CollectConfig,
     /// Lifecycle records lost since this time, Unix ns, that nobody was told of yet.
     loss: Option<(u64, u64)>,
+    /// Kinds that the last generation added: since when, and how many records each had then.
+    added: Option<(Instant, BTreeMap<picket_ebpf::Kind, u64>)>,
 }
 
 impl Work {
@@ -303,6 +312,7 @@ impl Work {
         let next = publish.generation;
         let every_open = self.builder.slab.every_open;
         let live = self.shared.live.load_full();
+        let known: Vec<_> = self.sensor.status().map(|s| s.kind).collect();
         self.sensor.attach(&collect::interest_set(&[&live, &next], every_open))?;
         self.builder.close();
         self.intake.audit = next.audit();
@@ -315,6 +325,10 @@ impl Work {
             self.collect = next.collect.clone();
         }
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
+        let counts = self.sensor.counters()?.kinds;
+        let new = kinds.iter().map(|k| k.kind).filter(|kind| !known.contains(kind));
+        let new: BTreeMap<_, _> = new.map(|kind| (kind, counts.get(&kind).map_or(0, |c| c.submitted))).collect();
+        self.added = (!new.is_empty()).then(|| (Instant::now(), new));
         // The publisher may have stopped waiting.
         let _ = publish.live.send(kinds);
         Ok(())
@@ -350,6 +364,22 @@ impl Work {
         }
     }
 
+    /// Says what the kinds cost that a reload added, as soon as there is something to go by.
+    fn tell_added(&mut self, counters: &Counters) {
+        if self.added.as_ref().is_none_or(|(since, _)| since.elapsed() < RATE_OVER) {
+            return;
+        }
+        let Some((since, before)) = self.added.take() else { return };
+        let rate = |(kind, before): (&picket_ebpf::Kind, &u64)| {
+            let records = counters.kinds.get(kind)?.submitted.saturating_sub(*before);
+            Some((kind.name(), (records as f64 / since.elapsed().as_secs_f64()).round()))
+        };
+        let rates: Vec<_> = before.iter().filter_map(rate).collect();
+        let sum: f64 = rates.iter().map(|(_, rate)| rate).sum();
+        let by_kind: Vec<String> = rates.iter().map(|(kind, rate)| format!("{kind}={rate}")).collect();
+        tracing::info!(by_kind = by_kind.join(" "), "the new kinds add about {sum} events/s");
+    }
+
     /// One alert for all that was lost in a while.
     fn tell_loss(&mut self) {
         let Some((from, lost)) = self.loss.take() else { return };
@@ -372,6 +402,7 @@ impl Work {
         for sign in self.sensor.check_maps(&counters)? {
             self.shared.say(Notice::of_tamper(&sign, notice::now()));
         }
+        self.tell_added(&counters);
         let offset = offset(&self.sensor);
         self.intake.offset = offset;
         let lost = lifecycle_lost(&counters);
@@ -467,7 +498,7 @@ impl Alerts {
     /// After everybody who makes alerts has ended: everything made becomes durable and is printed.
     pub fn finish(self) -> Result<(), DaemonError> {
         drop(self.made);
-        self.thread.join().map_err(|_| DaemonError::Died("alerts"))
+        self.thread.join().map_err(|_| DaemonError::Died("the alerts"))
     }
 }
 
@@ -498,6 +529,10 @@ fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
                 |(_, r): &(alert::Alert, Ready)| Outgoing { id: r.id.clone(), level: r.level, body: r.line.clone() };
             // Nothing is printed before it is durable. A disk that is full stops alerts, not collection.
             while let Err(e) = deliver.append(group.iter().map(outgoing).collect()) {
+                if matches!(e, DeliverError::Stopped) {
+                    // Its threads are gone, which only a panic does before this thread ends: so does the process.
+                    return;
+                }
                 tracing::error!(error = %crate::reload::chain(&e), alerts = group.len(), "alerts wait for the spool");
                 std::thread::sleep(RETRY);
             }

@@ -19,6 +19,9 @@ const BEAT: Duration = Duration::from_secs(10);
 /// How often to look whether the first gap is durable.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How long the end waits for it.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The running keeper.
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -88,7 +91,10 @@ impl Work {
             match self.inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Message::Notice(notice)) => self.say(&notice, None),
                 Ok(Message::Stop { at, failed }) => {
-                    self.beat(Some(Stopped { at, failed }));
+                    // Alerts are still made durable: the gap, too, unless the disk is full.
+                    if self.unsaid.take().is_none_or(|said| said.recv_timeout(LAST).is_ok()) {
+                        self.beat(Some(Stopped { at, failed }));
+                    }
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}

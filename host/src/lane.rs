@@ -3,7 +3,7 @@
 //! A lane outlives the generation that made it for as long as a slab in flight or a later generation holds it; dropping the
 //! last handle closes the queue, the threads finish what is in it and end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub struct Rejected {
 pub struct Exits {
     pub outcomes: Sender<Outcome>,
     pub rejected: Sender<Rejected>,
+    /// A thread of a lane panicked: slabs that it had are never answered for.
+    pub died: Arc<AtomicBool>,
 }
 
 /// What lanes send: outcomes to the sequencer, rejected versions to the reload thread.
@@ -72,7 +74,7 @@ impl Exits {
     pub fn new() -> (Exits, Inbox) {
         let (outcomes, made) = std::sync::mpsc::channel();
         let (rejected, told) = std::sync::mpsc::channel();
-        (Exits { outcomes, rejected }, (made, told))
+        (Exits { outcomes, rejected, died: Arc::default() }, (made, told))
     }
 }
 
@@ -172,6 +174,14 @@ struct Worker {
     instance: Instance,
     /// Processor time of this thread that is in the account.
     cpu: Duration,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.exits.died.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Worker {

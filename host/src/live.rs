@@ -400,6 +400,15 @@ impl control::Daemon for Front {
         for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {
             text.sample("picket_detections_total", &[("outcome", what)], count.get() as f64);
         }
+        let n = &self.shared.ledger.notices;
+        text.counter("picket_notices_total", "alerts of the host's own: tampering, time not watched");
+        for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {
+            text.sample("picket_notices_total", &[("outcome", what)], count.get() as f64);
+        }
+        text.counter("picket_guest_cpu_seconds_total", "processor time of a guest's threads");
+        for (name, a) in self.shared.ledger.guests() {
+            text.sample("picket_guest_cpu_seconds_total", &[("guest", &name)], a.cpu_ns.get() as f64 / 1e9);
+        }
         let report = self.shared.report();
         process_metrics(&report, &self.shared.hashes, &mut text);
         kernel_metrics(&report, &mut text);

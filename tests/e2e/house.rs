@@ -121,6 +121,7 @@ fn each_library_has_one_room() {
     only_in("host/src", "hyper_util", &http);
     only_in("host/src", "redb", &["host/src/deliver/"]);
     only_in("host/src", "notify", &["host/src/watch/"]);
+    only_in("host/src", "caps", &["host/src/privilege.rs"]);
     only_in("host/src", "anyhow", &["host/src/cli/", "host/src/main.rs"]);
 }
 

@@ -139,8 +139,8 @@ fn human(cost: &Json) -> String {
             out,
             "{:<32} {:>10} {:>10} {:>10} {:>10} {:>8}",
             text(&k["kind"]),
-            k["runs"],
-            k["events"],
+            number(&k["runs"], 1.0, 0),
+            number(&k["events"], 1.0, 0),
             number(&k["ns_per_run"], 1.0, 0),
             number(&k["ns_per_event"], 1.0, 0),
             number(&k["core_share"], 100.0, 3)
@@ -152,7 +152,7 @@ fn human(cost: &Json) -> String {
             out,
             "{:<32} {:>21} {:>21} {:>8}",
             text(&g["guest"]),
-            g["rows"],
+            number(&g["rows"], 1.0, 0),
             number(&g["ns_per_row"], 1.0, 0),
             number(&g["core_share"], 100.0, 3)
         );

@@ -113,7 +113,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     drop((ask, http, control));
     drop(front);
     // The reload thread holds lanes' exits: it ends first.
-    let reloaded = reload.join().map_err(|_| DaemonError::Died("reload"));
+    let reloaded = reload.join().map_err(|_| DaemonError::Died("the reload"));
     let collected = pipeline.finish().and(reloaded);
     let failed = end == End::ByItself || collected.is_err();
     keeper.finish(now(), failed);

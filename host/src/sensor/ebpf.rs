@@ -85,18 +85,6 @@ struct Entry {
     helper_calls: u32,
 }
 
-impl Entry {
-    fn new(spec: Spec, load_error: Option<String>) -> Entry {
-        Entry { spec, load_error, attached: None, held: None, missed_before: 0, helper_calls: 0 }
-    }
-
-    /// Takes the program from its hook. What its link counted goes with it, so it is added up before.
-    fn release(&mut self) {
-        self.missed_before += self.held.take().map_or(0, Held::missed);
-        self.attached = None;
-    }
-}
-
 /// The loaded kernel side.
 pub struct Ebpf {
     object: aya::Ebpf,
@@ -464,24 +452,6 @@ impl Ebpf {
                 entry.release();
             }
         }
-    }
-
-    /// Notes how to ask about links that are new.
-    fn find_links(&mut self) {
-        let is_new = |e: &Entry| e.held.is_none() && e.attached.is_some();
-        if !self.programs.values().any(is_new) {
-            return;
-        }
-        let links = sys::links();
-        for entry in self.programs.values_mut().filter(|e| is_new(e)) {
-            let id = entry.attached.as_ref().and_then(Attached::link_id);
-            entry.held = id.and_then(|id| Some(Held { id, fd: *links.get(&id)? }));
-        }
-    }
-
-    /// Whether attaching needs the right to change the network.
-    pub fn has_network_hooks(&self) -> bool {
-        self.object.programs().any(|(_, program)| matches!(program, Program::CgroupSkb(_)))
     }
 
     /// Whether the kind's hook sees an operation of our own.

@@ -9,6 +9,7 @@ mod bpf;
 mod checks;
 #[cfg(target_arch = "x86_64")]
 mod compat;
+mod safety;
 mod uring;
 
 use std::{
@@ -58,7 +59,12 @@ fn main() -> ExitCode {
         hold(rung, seconds.parse().unwrap_or(10));
         return ExitCode::SUCCESS;
     }
+    if args.iter().any(|a| a == "--confined") {
+        safety::confined(rung);
+        return ExitCode::SUCCESS;
+    }
     let mut failures = 0;
+    failures += safety::check(rung);
     failures += observe(rung);
     if args.iter().any(|a| a == "--observe") {
         println!("ebpf_live: observed, {failures} checks failed");

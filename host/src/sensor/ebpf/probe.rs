@@ -2,9 +2,11 @@
 
 use std::os::fd::{AsFd as _, RawFd};
 
+use aya::programs::Program;
 use picket_ebpf::Kind;
 use serde::Serialize;
 
+use super::program::{Attached, Spec};
 use super::{Ebpf, Entry, SensorError, sys};
 
 /// A program of the object.
@@ -75,6 +77,24 @@ impl Ebpf {
         Ok(probes)
     }
 
+    /// Notes how to ask about links that are new.
+    pub(super) fn find_links(&mut self) {
+        let is_new = |e: &Entry| e.held.is_none() && e.attached.is_some();
+        if !self.programs.values().any(is_new) {
+            return;
+        }
+        let links = sys::links();
+        for entry in self.programs.values_mut().filter(|e| is_new(e)) {
+            let id = entry.attached.as_ref().and_then(Attached::link_id);
+            entry.held = id.and_then(|id| Some(Held { id, fd: *links.get(&id)? }));
+        }
+    }
+
+    /// Whether attaching needs the right to change the network.
+    pub fn has_network_hooks(&self) -> bool {
+        self.object.programs().any(|(_, program)| matches!(program, Program::CgroupSkb(_)))
+    }
+
     /// Counts the helper calls of each program; once, they do not change.
     pub(super) fn count_helper_calls(&mut self) {
         for (name, entry) in &mut self.programs {
@@ -87,6 +107,16 @@ impl Ebpf {
 }
 
 impl Entry {
+    pub(super) fn new(spec: Spec, load_error: Option<String>) -> Entry {
+        Entry { spec, load_error, attached: None, held: None, missed_before: 0, helper_calls: 0 }
+    }
+
+    /// Takes the program from its hook. What its link counted goes with it, so it is added up before.
+    pub(super) fn release(&mut self) {
+        self.missed_before += self.held.take().map_or(0, Held::missed);
+        self.attached = None;
+    }
+
     /// Hits of a kernel probe that did not run the program, over all its links.
     pub(super) fn missed(&self) -> u64 {
         self.missed_before + self.held.map_or(0, Held::missed)
