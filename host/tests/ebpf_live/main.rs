@@ -8,6 +8,7 @@ mod area;
 mod checks;
 #[cfg(target_arch = "x86_64")]
 mod compat;
+mod left_out;
 mod uring;
 
 use std::{
@@ -33,6 +34,13 @@ fn main() -> ExitCode {
         act::all(Path::new(dir)).expect("the acts succeed");
         return ExitCode::SUCCESS;
     }
+    if let Some(list) = after("--open") {
+        if let Some(group) = after("--in") {
+            fs::write(Path::new(group).join("cgroup.procs"), "0").expect("a control group of our own");
+        }
+        left_out::open_all(Path::new(list)).expect("the files are there");
+        return ExitCode::SUCCESS;
+    }
     if let Some(path) = after("--flood") {
         act::flood(Path::new(path), checks::FLOOD_OPENS, checks::FLOOD_CHILDREN).expect("the flood succeeds");
         return ExitCode::SUCCESS;
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
     let mut failures = 0;
     failures += observe(rung);
     failures += filters(rung);
+    failures += left_out::left_out(rung);
     failures += refusals();
     failures += flood(rung);
     if failures == 0 {

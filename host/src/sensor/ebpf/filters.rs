@@ -123,7 +123,7 @@ pub(super) struct Filters {
     states: Array<MapData, Plain<PathState>>,
     classes: Array<MapData, Plain<PathClasses>>,
     wishes: Array<MapData, Plain<PathWish>>,
-    filters: Array<MapData, Plain<picket_ebpf::Filters>>,
+    settings: Array<MapData, Plain<picket_ebpf::Filters>>,
     binaries: HashMap<MapData, Plain<Binary>, u32>,
     ignored: HashMap<MapData, u32, u32>,
     cgroups: HashMap<MapData, u64, u32>,
@@ -157,7 +157,7 @@ impl Filters {
             states: array(object, "PATH_STATES")?,
             classes: array(object, "PATH_CLASSES")?,
             wishes: array(object, "PATH_WISHES")?,
-            filters: array(object, "FILTERS")?,
+            settings: array(object, "FILTERS")?,
             binaries: hash(object, "BINARIES")?,
             ignored: hash(object, "IGNORED")?,
             cgroups: hash(object, "CGROUPS")?,
@@ -350,7 +350,7 @@ impl Filters {
 
     fn write(&mut self) -> Result<(), SensorError> {
         let current = self.current;
-        set(&mut self.filters, "FILTERS", 0, current)
+        set(&mut self.settings, "FILTERS", 0, current)
     }
 }
 
