@@ -263,10 +263,12 @@ fn binaries(bench: &mut Bench) {
 }
 
 fn cgroups(bench: &mut Bench) {
-    let group = PathBuf::from(format!("/sys/fs/cgroup/picket-live-{}", std::process::id()));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let group = Path::new(unified.unwrap_or("/nonexistent")).join(format!("picket-live-{}", std::process::id()));
     let inner = group.join("inner");
-    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || fs::create_dir_all(&inner).is_err() {
-        println!("  skipped: left out: control groups: none can be made in /sys/fs/cgroup");
+    if fs::create_dir_all(&inner).is_err() {
+        println!("  skipped: left out: control groups: none can be made here");
         return;
     }
     let (list, all) = bench.files("cgroup", &["a".to_owned()]);

@@ -23,8 +23,8 @@ use super::{
     take,
 };
 
-/// Where the unified hierarchy of control groups is mounted.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Where the mounts of this process are listed.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// A group that no text belongs to: nothing is wanted.
 const NEVER: u32 = 1 << 30;
 /// Kinds with groups of their own: two each.
@@ -232,13 +232,14 @@ impl Filters {
         let mut problems = Vec::new();
         self.ignore = ignore.clone();
         let known: Vec<u64> = self.cgroups.keys().filter_map(Result::ok).collect();
+        let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
         let mut listed: BTreeMap<u64, u32> = BTreeMap::new();
         for (paths, flag) in [
             (&ignore.cgroups, picket_ebpf::Filters::IGNORE_CGROUPS),
             (&ignore.only_cgroups, picket_ebpf::Filters::ONLY_CGROUPS),
         ] {
             for path in paths {
-                match cgroup_id(path) {
+                match cgroup_id(path, &mounts) {
                     Ok(id) => *listed.entry(id).or_default() |= flag,
                     Err(e) => problems.push(format!("there is no control group {}: {e}", path.display())),
                 }
@@ -295,7 +296,7 @@ impl Filters {
 
     /// Tells the kernel side the files of the ignored binaries.
     fn files(&mut self, problems: &mut Vec<String>) -> Result<BTreeSet<(u64, u32)>, SensorError> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
         let mut files = BTreeSet::new();
         for path in &self.ignore.binaries {
             match file_of(path, &mounts) {
@@ -402,8 +403,10 @@ fn file_of(path: &Path, mounts: &str) -> io::Result<(u64, u32)> {
     Ok((metadata.ino(), dev))
 }
 
-/// The id of a control group is the inode of its directory.
-fn cgroup_id(path: &Path) -> io::Result<u64> {
-    let below = path.strip_prefix(CGROUP_ROOT).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
-    Ok(fs::metadata(Path::new(CGROUP_ROOT).join(below))?.ino())
+/// The id of a control group is the inode of its directory. Only groups of the unified hierarchy have one.
+fn cgroup_id(path: &Path, mounts: &str) -> io::Result<u64> {
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let root = Path::new(unified.ok_or_else(|| io::Error::other("the unified hierarchy is not mounted"))?);
+    let below = path.strip_prefix(root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+    Ok(fs::metadata(root.join(below))?.ino())
 }
