@@ -216,11 +216,12 @@ static __always_inline u32 admit(u32 kind, u32 rung, bool own)
 	if (own) {
 		struct config *c = bpf_map_lookup_elem(&CONFIG, &zero);
 		if (c && c->own_tgid == bpf_get_current_pid_tgid() >> 32) {
-			if (!c->canary) {
+			if (c->canary) {
+				probe = PROBE;
+			} else if (!see_own()) {
 				filter(kind, FILTERED_OWN);
 				return REFUSED;
 			}
-			probe = PROBE;
 		}
 	}
 	if (kind > KIND_SCHED_PROCESS_EXIT && !probe) {

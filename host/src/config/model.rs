@@ -137,7 +137,8 @@ pub struct SensorConfig {
     /// How Picket attaches to the kernel.
     pub rung: Rung,
 
-    /// Leave out what Picket itself does.
+    /// Leave out what Picket itself does; what others do to it is always seen. Without this, a rule that matches the
+    /// delivery of its own alert makes alerts without end. Read at start.
     pub self_exclude: bool,
 }
 

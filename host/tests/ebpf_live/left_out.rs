@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use picket::sensor::ebpf::{Counters, Ebpf, Ignore, InterestSet, PathOp, PathTest, Paths, Rung, Wish};
+use picket::sensor::ebpf::{Counters, Ebpf, EbpfOptions, Ignore, InterestSet, PathOp, PathTest, Paths, Rung, Wish};
 use picket_ebpf::kind::security_file_open::Open;
 use picket_ebpf::{Kind, Record};
 
@@ -121,6 +121,7 @@ pub fn left_out(rung: Option<Rung>) -> usize {
     cgroups(&mut bench);
     filesystems(&mut bench);
     throttle(&mut bench);
+    own(&mut bench, rung);
     let counters = bench.counters();
     checks::counters(&counters, &mut bench.report);
     bench.report.print("left out")
@@ -316,6 +317,40 @@ fn filesystems(bench: &mut Bench) {
     let counted = bench.filtered("filesystem") - before;
     bench.report.that("file systems: files of an ignored one are not", counted > 0, || "none was left out".to_owned());
     bench.ignore(&Ignore::default());
+}
+
+/// What we do is left out; what others do to us is not.
+fn own(bench: &mut Bench, rung: Option<Rung>) {
+    let mut wanted = InterestSet::default();
+    wanted.add(Kind::SecurityFileOpen, 0);
+    wanted.add(Kind::SecurityInodeUnlink, 0);
+    let file = bench.scratch.0.join("ours");
+    let me = std::process::id();
+    let seen = |ebpf: &mut Ebpf| {
+        ebpf.attach(&wanted).expect("maps can be written");
+        fs::write(&file, "").expect("a file of our own");
+        let _held = fs::File::open(&file).expect("it is there");
+        let mut child = Command::new("rm").arg("-f").arg(&file).stdin(Stdio::null()).spawn().expect("rm is everywhere");
+        let other = child.id();
+        let (mut opened, mut removed) = (0, 0);
+        record_until_exit(ebpf, &mut child, |bytes| {
+            let record = Record::parse(bytes).expect("the ring has records");
+            let (kind, pid) = (record.kind(), record.header().pid);
+            opened += usize::from(kind == Kind::SecurityFileOpen && pid == me);
+            removed += usize::from(kind == Kind::SecurityInodeUnlink && pid == other);
+        });
+        (opened, removed)
+    };
+    let found = seen(&mut bench.ebpf);
+    bench
+        .report
+        .that("own: our opens are left out, a removal of our file is not", found == (0, 1), || format!("{found:?}"));
+    let mut open_eyed =
+        Ebpf::open(EbpfOptions { rung, see_own: true, ..EbpfOptions::default() }).expect("it opened before");
+    let (opened, removed) = seen(&mut open_eyed);
+    bench.report.that("own: our opens are seen when they are to be", opened >= 2 && removed == 1, || {
+        format!("{opened} {removed}")
+    });
 }
 
 fn throttle(bench: &mut Bench) {

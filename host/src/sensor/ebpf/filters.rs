@@ -140,7 +140,7 @@ pub(super) struct Filters {
 
 impl Filters {
     /// Takes the maps out of the object.
-    pub fn take(object: &mut aya::Ebpf) -> Result<Filters, SensorError> {
+    pub fn take(object: &mut aya::Ebpf, see_own: bool) -> Result<Filters, SensorError> {
         fn array<T: Layout + Copy + 'static>(
             object: &mut aya::Ebpf,
             name: &'static str,
@@ -153,7 +153,8 @@ impl Filters {
         ) -> Result<HashMap<MapData, K, V>, SensorError> {
             HashMap::try_from(take(object, name)?).map_err(|e| SensorError::map(name, e))
         }
-        Ok(Filters {
+        let flags = if see_own { picket_ebpf::Filters::SEE_OWN } else { 0 };
+        let mut filters = Filters {
             states: array(object, "PATH_STATES")?,
             classes: array(object, "PATH_CLASSES")?,
             wishes: array(object, "PATH_WISHES")?,
@@ -162,12 +163,14 @@ impl Filters {
             ignored: hash(object, "IGNORED")?,
             cgroups: hash(object, "CGROUPS")?,
             throttled: hash(object, "THROTTLED")?,
-            current: picket_ebpf::Filters { flags: 0, bank: 0, rate: 0, burst: 0, magic: [0; 8] },
+            current: picket_ebpf::Filters { flags, bank: 0, rate: 0, burst: 0, magic: [0; 8] },
             ignore: Ignore::default(),
             wanted: BTreeMap::new(),
             made_of: BTreeMap::new(),
             too_large: false,
-        })
+        };
+        filters.write()?;
+        Ok(filters)
     }
 
     /// Lets pass what is `wanted` of the kinds in it; of every other kind, everything.
@@ -255,7 +258,8 @@ impl Filters {
         self.mark(&files, seeds)?;
         let mut current = self.current;
         // Nothing would be left if none of the groups that alone are wanted exists.
-        current.flags = listed.values().fold(0, |all, flags| all | flags);
+        let own = current.flags & picket_ebpf::Filters::SEE_OWN;
+        current.flags = listed.values().fold(own, |all, flags| all | flags);
         if !ignore.binaries.is_empty() {
             current.flags |= picket_ebpf::Filters::IGNORE_TASKS;
         }
