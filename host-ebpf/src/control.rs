@@ -74,6 +74,8 @@ impl Filters {
     pub const IGNORE_CGROUPS: u32 = 2;
     /// All but the control groups with this flag in `CGROUPS` are left out.
     pub const ONLY_CGROUPS: u32 = 4;
+    /// The host's own operations are reported like any other.
+    pub const SEE_OWN: u32 = 8;
 }
 
 layout! {

@@ -2,7 +2,7 @@
  * processes that make more records than anybody could look at. Part of record.h. */
 #pragma once
 
-enum filter_flag { IGNORE_TASKS = 1, IGNORE_CGROUPS = 2, ONLY_CGROUPS = 4 };
+enum filter_flag { IGNORE_TASKS = 1, IGNORE_CGROUPS = 2, ONLY_CGROUPS = 4, SEE_OWN = 8 };
 #define MAGICS 8
 struct filters {
 	u32 flags;
@@ -52,6 +52,13 @@ static __always_inline struct filters *filters(void)
 {
 	u32 zero = 0;
 	return bpf_map_lookup_elem(&FILTERS, &zero);
+}
+
+/* Whether what the host does itself is reported like anything else. */
+static __always_inline bool see_own(void)
+{
+	struct filters *f = filters();
+	return f && f->flags & SEE_OWN;
 }
 
 #define CGROUP_DEPTH 12

@@ -238,11 +238,12 @@ static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
 	if (tgid) {
 		struct config *c = bpf_map_lookup_elem(&CONFIG, &zero);
 		if (c && c->own_tgid == tgid) {
-			if (!c->canary) {
+			if (c->canary) {
+				probe = PROBE;
+			} else if (!see_own()) {
 				filter(kind, FILTERED_OWN);
 				return REFUSED;
 			}
-			probe = PROBE;
 		}
 	}
 	if (kind > KIND_SCHED_PROCESS_EXIT && !probe) {

@@ -62,6 +62,7 @@ pub fn open(path: &Path) -> anyhow::Result<Box<dyn std::io::Read>> {
 pub fn sensor_options(config: &Config) -> EbpfOptions {
     let s = &config.sensor;
     EbpfOptions {
+        see_own: !s.self_exclude,
         btf: s.btf.clone(),
         ring_bytes: s.ring_bytes.map(crate::units::ByteSize::as_usize),
         rung: match s.rung {

@@ -163,7 +163,8 @@ pub struct SensorConfig {
     /// How Picket attaches to the kernel.
     pub rung: Rung,
 
-    /// Leave out what Picket itself does.
+    /// Leave out what Picket itself does; what others do to it is always seen. Without this, a rule that matches the
+    /// delivery of its own alert makes alerts without end. Read at start.
     pub self_exclude: bool,
 }
 
@@ -198,12 +199,10 @@ pub struct CollectConfig {
     #[schemars(extend("items" = { "type": "string", "format": "path" }))]
     pub ignore_binaries: Vec<PathBuf>,
 
-    /// Control groups below `/sys/fs/cgroup` whose processes are ignored, and the groups below them.
-    #[schemars(extend("items" = { "type": "string", "format": "path" }))]
+    /// Control groups of the unified hierarchy whose processes are ignored, and the groups below them.
     pub ignore_cgroups: Vec<PathBuf>,
 
     /// If there are any, all but these control groups, and those below them, are ignored.
-    #[schemars(extend("items" = { "type": "string", "format": "path" }))]
     pub only_cgroups: Vec<PathBuf>,
 
     /// File systems whose files may be opened unseen. Rules about files of them then match nothing.

@@ -71,6 +71,8 @@ pub struct EbpfOptions {
     pub ring_bytes: Option<usize>,
     /// Only this rung, instead of the best one that works.
     pub rung: Option<Rung>,
+    /// Report what we do ourselves like anything else.
+    pub see_own: bool,
 }
 
 /// A program of the object: what it is and whether it is loaded and attached.
@@ -140,7 +142,7 @@ impl Ebpf {
         let config = Array::try_from(take(&mut object, "CONFIG")?).map_err(|e| SensorError::map("CONFIG", e))?;
         let counters =
             PerCpuArray::try_from(take(&mut object, "COUNTERS")?).map_err(|e| SensorError::map("COUNTERS", e))?;
-        let filters = Filters::take(&mut object)?;
+        let filters = Filters::take(&mut object, options.see_own)?;
         let mut ebpf = Ebpf {
             object,
             programs,

@@ -5,6 +5,7 @@
 //! plain comparison of bytes could see less than the rule does. An event that does not meet it matches no rule of the
 //! stream; one that meets it need not match any.
 
+use crate::literal::bits;
 use crate::pattern::Shape;
 use crate::test::{Casing, Test};
 use crate::tree::{Atom, Expr};
@@ -99,13 +100,26 @@ impl Need {
     }
 }
 
+impl Set {
+    /// How much it says about a path, in bits.
+    fn says(&self) -> f64 {
+        let places = match self.op {
+            Op::Equals => 0.0,
+            Op::Prefix | Op::Suffix => 2.0,
+            Op::Contains => 5.5,
+        };
+        let worst = self.values.iter().map(|v| bits(v)).fold(f64::INFINITY, f64::min);
+        worst - places - (self.values.len() as f64).log2()
+    }
+}
+
 /// The best set for one of the `wanted` columns without which `expr` cannot be `truth`.
 fn necessary(expr: &Expr, truth: bool, atoms: &[Atom], wanted: &impl Fn(u32) -> bool) -> Option<Set> {
     match (expr, truth) {
         (Expr::Not(inner), _) => necessary(inner, !truth, atoms, wanted),
         (Expr::All(parts), true) | (Expr::Any(parts), false) => {
             let sets = parts.iter().filter_map(|p| necessary(p, truth, atoms, wanted));
-            sets.min_by_key(|set| (set.op, set.values.len()))
+            sets.max_by(|a, b| a.says().total_cmp(&b.says()))
         }
         (Expr::Any(parts), true) | (Expr::All(parts), false) => {
             let mut sets = parts.iter().map(|p| necessary(p, truth, atoms, wanted));
@@ -216,15 +230,13 @@ fn ascii(op: Op, literal: &[u8]) -> Option<(Op, BTreeSet<Vec<u8>>)> {
         [start @ .., b'i'] if matches!(op, Op::Prefix | Op::Contains) => start,
         whole => whole,
     };
-    let mut all = vec![Vec::new()];
-    for byte in part {
-        if *byte == b'k' {
-            let signs: Vec<Vec<u8>> = all.iter().map(|v| [v.as_slice(), "\u{212A}".as_bytes()].concat()).collect();
-            all.iter_mut().for_each(|v| v.push(b'k'));
-            all.extend(signs);
-        } else {
-            all.iter_mut().for_each(|v| v.push(*byte));
+    let mut all: Vec<Vec<u8>> = vec![Vec::new()];
+    for &byte in part {
+        let signs = if byte == b'k' { all.clone() } else { Vec::new() };
+        for value in &mut all {
+            value.push(byte);
         }
+        all.extend(signs.into_iter().map(|value| [value.as_slice(), "\u{212A}".as_bytes()].concat()));
     }
     (op == Op::Equals || !part.is_empty()).then(|| (op, all.into_iter().collect()))
 }

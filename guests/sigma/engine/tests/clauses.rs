@@ -155,7 +155,7 @@ fn what_the_clauses_leave_out_matches_nothing() {
     let mut r = Random(0x9e37_79b9_7f4a_7c15);
     let (mut left_out, mut nothing, mut hits, mut with_clauses) = (0, 0, 0, 0);
     for round in 0..600 {
-        let texts: Vec<String> = (0..1 + r.below(12)).map(|i| rule(&mut r, i)).collect();
+        let texts: Vec<String> = (0..=r.below(12)).map(|i| rule(&mut r, i)).collect();
         let names: Vec<String> = (0..texts.len()).map(|i| format!("{i}.yml")).collect();
         let files: Vec<File<'_>> =
             texts.iter().zip(&names).map(|(t, name)| File { name, content: t.as_bytes() }).collect();

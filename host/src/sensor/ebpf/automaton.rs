@@ -194,7 +194,7 @@ mod tests {
         let (mut held, mut asked) = (0, 0);
         for _ in 0..2_000 {
             let tests: Vec<(u32, PathTest)> =
-                (0..1 + r.below(8)).map(|_| (1 << r.below(4), r.test(b"/aAb\xe2", 6))).collect();
+                (0..=r.below(8)).map(|_| (1 << r.below(4), r.test(b"/aAb\xe2", 6))).collect();
             let pairs: Vec<(u32, &PathTest)> = tests.iter().map(|(g, t)| (*g, t)).collect();
             let automaton = Automaton::new(&pairs).unwrap();
             for _ in 0..20 {

@@ -23,8 +23,8 @@ use super::{
     take,
 };
 
-/// Where the unified hierarchy of control groups is mounted.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Where the mounts of this process are listed.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// A group that no text belongs to: nothing is wanted.
 const NEVER: u32 = 1 << 30;
 /// Kinds with groups of their own: two each.
@@ -123,7 +123,7 @@ pub(super) struct Filters {
     states: Array<MapData, Plain<PathState>>,
     classes: Array<MapData, Plain<PathClasses>>,
     wishes: Array<MapData, Plain<PathWish>>,
-    filters: Array<MapData, Plain<picket_ebpf::Filters>>,
+    settings: Array<MapData, Plain<picket_ebpf::Filters>>,
     binaries: HashMap<MapData, Plain<Binary>, u32>,
     ignored: HashMap<MapData, u32, u32>,
     cgroups: HashMap<MapData, u64, u32>,
@@ -140,7 +140,7 @@ pub(super) struct Filters {
 
 impl Filters {
     /// Takes the maps out of the object.
-    pub fn take(object: &mut aya::Ebpf) -> Result<Filters, SensorError> {
+    pub fn take(object: &mut aya::Ebpf, see_own: bool) -> Result<Filters, SensorError> {
         fn array<T: Layout + Copy + 'static>(
             object: &mut aya::Ebpf,
             name: &'static str,
@@ -153,21 +153,24 @@ impl Filters {
         ) -> Result<HashMap<MapData, K, V>, SensorError> {
             HashMap::try_from(take(object, name)?).map_err(|e| SensorError::map(name, e))
         }
-        Ok(Filters {
+        let flags = if see_own { picket_ebpf::Filters::SEE_OWN } else { 0 };
+        let mut filters = Filters {
             states: array(object, "PATH_STATES")?,
             classes: array(object, "PATH_CLASSES")?,
             wishes: array(object, "PATH_WISHES")?,
-            filters: array(object, "FILTERS")?,
+            settings: array(object, "FILTERS")?,
             binaries: hash(object, "BINARIES")?,
             ignored: hash(object, "IGNORED")?,
             cgroups: hash(object, "CGROUPS")?,
             throttled: hash(object, "THROTTLED")?,
-            current: picket_ebpf::Filters { flags: 0, bank: 0, rate: 0, burst: 0, magic: [0; 8] },
+            current: picket_ebpf::Filters { flags, bank: 0, rate: 0, burst: 0, magic: [0; 8] },
             ignore: Ignore::default(),
             wanted: BTreeMap::new(),
             made_of: BTreeMap::new(),
             too_large: false,
-        })
+        };
+        filters.write()?;
+        Ok(filters)
     }
 
     /// Lets pass what is `wanted` of the kinds in it; of every other kind, everything.
@@ -232,13 +235,14 @@ impl Filters {
         let mut problems = Vec::new();
         self.ignore = ignore.clone();
         let known: Vec<u64> = self.cgroups.keys().filter_map(Result::ok).collect();
+        let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
         let mut listed: BTreeMap<u64, u32> = BTreeMap::new();
         for (paths, flag) in [
             (&ignore.cgroups, picket_ebpf::Filters::IGNORE_CGROUPS),
             (&ignore.only_cgroups, picket_ebpf::Filters::ONLY_CGROUPS),
         ] {
             for path in paths {
-                match cgroup_id(path) {
+                match cgroup_id(path, &mounts) {
                     Ok(id) => *listed.entry(id).or_default() |= flag,
                     Err(e) => problems.push(format!("there is no control group {}: {e}", path.display())),
                 }
@@ -254,7 +258,8 @@ impl Filters {
         self.mark(&files, seeds)?;
         let mut current = self.current;
         // Nothing would be left if none of the groups that alone are wanted exists.
-        current.flags = listed.values().fold(0, |all, flags| all | flags);
+        let own = current.flags & picket_ebpf::Filters::SEE_OWN;
+        current.flags = listed.values().fold(own, |all, flags| all | flags);
         if !ignore.binaries.is_empty() {
             current.flags |= picket_ebpf::Filters::IGNORE_TASKS;
         }
@@ -295,7 +300,7 @@ impl Filters {
 
     /// Tells the kernel side the files of the ignored binaries.
     fn files(&mut self, problems: &mut Vec<String>) -> Result<BTreeSet<(u64, u32)>, SensorError> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
         let mut files = BTreeSet::new();
         for path in &self.ignore.binaries {
             match file_of(path, &mounts) {
@@ -350,7 +355,7 @@ impl Filters {
 
     fn write(&mut self) -> Result<(), SensorError> {
         let current = self.current;
-        set(&mut self.filters, "FILTERS", 0, current)
+        set(&mut self.settings, "FILTERS", 0, current)
     }
 }
 
@@ -402,8 +407,10 @@ fn file_of(path: &Path, mounts: &str) -> io::Result<(u64, u32)> {
     Ok((metadata.ino(), dev))
 }
 
-/// The id of a control group is the inode of its directory.
-fn cgroup_id(path: &Path) -> io::Result<u64> {
-    let below = path.strip_prefix(CGROUP_ROOT).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
-    Ok(fs::metadata(Path::new(CGROUP_ROOT).join(below))?.ino())
+/// The id of a control group is the inode of its directory. Only groups of the unified hierarchy have one.
+fn cgroup_id(path: &Path, mounts: &str) -> io::Result<u64> {
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let root = Path::new(unified.ok_or_else(|| io::Error::other("the unified hierarchy is not mounted"))?);
+    let below = path.strip_prefix(root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+    Ok(fs::metadata(root.join(below))?.ino())
 }
