@@ -44,8 +44,11 @@ fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
 /// The bits that matter, readable; JSON of the model has only the number.
 fn derive(slab: &mut Slab, cells: &mut [Cell]) {
     let Cell::Unsigned(mode) = cells[MODE] else { return };
-    let given: [Cell; 3] =
-        [slab.format(format_args!("{:04o}", mode & 0o7777)), Cell::Bool(mode & 0o4000 != 0), Cell::Bool(mode & 0o2000 != 0)];
+    let given: [Cell; 3] = [
+        slab.format(format_args!("{:04o}", mode & 0o7777)),
+        Cell::Bool(mode & 0o4000 != 0),
+        Cell::Bool(mode & 0o2000 != 0),
+    ];
     for (at, cell) in [PERMISSIONS, SETUID, SETGID].into_iter().zip(given) {
         if cells[at] == Cell::Absent {
             cells[at] = cell;

@@ -18,7 +18,8 @@ pub(super) static KIND: Kind = Kind {
     fields: &[
         Field::new("old_path", Type::Text, "path before").sigma(&["SourceFilename"]),
         Field::new("new_path", Type::Text, "path after").sigma(&["TargetFilename"]),
-        Field::new("flags", Type::Unsigned, "RENAME_* bits: 1 do not replace, 2 exchange, 4 leave a whiteout").optional(),
+        Field::new("flags", Type::Unsigned, "RENAME_* bits: 1 do not replace, 2 exchange, 4 leave a whiteout")
+            .optional(),
         Field::new("inode", Type::Unsigned, "inode; absent where the hook does not see it").optional(),
         Field::new("dev", Type::Unsigned, "device, (major << 20) | minor; absent likewise").optional(),
         Field::new("ctime", Type::Unsigned, "change time of the inode, unix ns; absent likewise").optional(),

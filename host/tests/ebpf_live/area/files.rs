@@ -21,8 +21,8 @@ use std::{
 use picket_ebpf::{
     Flags, Hook, Kind, Record, SliceFlags, Status,
     kind::{
-        chmod_common::Chmod, security_file_open::Open, security_inode_link::Link, security_inode_mknod::Mknod,
-        security_inode_rename::Rename, security_inode_symlink::Symlink, security_inode_unlink::Unlink,
+        chmod_common::Chmod, security_file_open::Open, security_inode_mknod::Mknod, security_inode_rename::Rename,
+        security_inode_symlink::Symlink, security_inode_unlink::Unlink,
     },
 };
 
@@ -195,8 +195,7 @@ fn check_call(result: i32) -> io::Result<()> {
 fn rename_at(from_dir: i32, from: &str, to_dir: i32, to: &str, flags: u32) -> io::Result<()> {
     let (from, to) = (path(from)?, path(to)?);
     // SAFETY: descriptors of our own and NUL-terminated paths. By number, because musl has no such function.
-    let result =
-        unsafe { libc::syscall(libc::SYS_renameat2, from_dir, from.as_ptr(), to_dir, to.as_ptr(), flags) };
+    let result = unsafe { libc::syscall(libc::SYS_renameat2, from_dir, from.as_ptr(), to_dir, to.as_ptr(), flags) };
     check_call(result as i32)
 }
 
@@ -228,7 +227,7 @@ pub fn check(o: &Observed<'_>, r: &mut Report) {
     let wrong: Vec<_> = of_files
         .filter(|x| {
             let given = x.slice(0).flags.has(SliceFlags::AS_GIVEN);
-            given == o.on_kprobe || x.hook() == Some(Hook::Kprobe) != o.on_kprobe
+            given == o.on_kprobe || (x.hook() == Some(Hook::Kprobe)) != o.on_kprobe
         })
         .collect();
     r.that("names: the kernel's on kprobes, the process's at the end of calls", wrong.is_empty(), || {
@@ -281,11 +280,9 @@ fn check_renames(o: &Observed<'_>, r: &mut Report) {
         r.that("rename: the exchange is told", body("x1").is_some_and(|b| b.rename_flags == 2), String::new);
     }
     let compat = all.iter().find(|(_, from, _)| from == "i1");
-    r.that(
-        "rename: 32-bit call told apart",
-        compat.is_none_or(|(x, ..)| x.flags().has(Flags::COMPAT)),
-        || format!("{compat:?}"),
-    );
+    r.that("rename: 32-bit call told apart", compat.is_none_or(|(x, ..)| x.flags().has(Flags::COMPAT)), || {
+        format!("{compat:?}")
+    });
 }
 
 fn check_links(o: &Observed<'_>, r: &mut Report) {
@@ -361,10 +358,8 @@ fn check_children(o: &Observed<'_>, r: &mut Report) {
 }
 
 fn check_deviations(o: &Observed<'_>, r: &mut Report) {
-    let opened: Vec<_> = o
-        .kind(Kind::SecurityFileOpen)
-        .filter(|x| x.slice(Open::PATHNAME).bytes == o.path("names/fifo"))
-        .collect();
+    let opened: Vec<_> =
+        o.kind(Kind::SecurityFileOpen).filter(|x| x.slice(Open::PATHNAME).bytes == o.path("names/fifo")).collect();
     r.that("open that the file system refuses: no record", opened.is_empty(), || format!("{opened:?}"));
     let absent = o
         .kind(Kind::SecurityInodeUnlink)
