@@ -61,18 +61,11 @@ pub enum Attached {
     Kprobe(#[expect(dead_code, reason = "held for its drop")] KProbeLink),
 }
 
-/// Kernel functions that got another name without another meaning: the newer name and the older.
-const RENAMED: &[(&str, &str)] = &[("end_creating_path", "done_path_create")]; // Linux 6.18
-
 /// Attaches a loaded program.
 pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
     let result = match program {
         Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(Attached::Tracepoint),
-        Program::KProbe(p) => {
-            let older = RENAMED.iter().find(|(newer, _)| *newer == spec.target).map(|(_, older)| older);
-            let id = p.attach(&spec.target, 0).or_else(|error| older.map_or(Err(error), |older| p.attach(older, 0)));
-            id.and_then(|id| p.take_link(id)).map(Attached::Kprobe)
-        }
+        Program::KProbe(p) => p.attach(&spec.target, 0).and_then(|id| p.take_link(id)).map(Attached::Kprobe),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     result.map_err(|error| explain(&error))
