@@ -59,38 +59,40 @@ static __always_inline u32 admit_call(u32 kind, struct call *c)
 	return interest;
 }
 
-/* Begins a record about a name and about `inode`, which is 0 where the hook does not see it. */
-static __always_inline struct name_body *name_begin(u32 slot_index, u32 kind, u32 hook, u32 flags, u32 interest, u32 slices, struct inode *inode)
+/* Begins a record about a name. `inode` is what it leads to, or 0 where the hook does not see it; then
+ * `mode` is all that is known. */
+#define name_begin(slot, kind, hook, flags, interest, slices, mode, more, inode)                                              \
+	name_begin_packed(slot, (kind) | (hook) << 8 | (u32)(mode) << 16, (flags) | ((interest) & PROBE ? CANARY : 0) | (slices) << 16, more, \
+			  (u64)(inode))
+__noinline int name_begin_packed(u32 slot, u32 kind_hook_mode, u32 flags_slices, u32 more, u64 inode)
 {
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!slot) {
-		drop(kind, DROPPED_FAULT);
+	struct area a;
+	struct inode *i = (void *)inode;
+	u32 slices = flags_slices >> 16;
+	begin(slot, current_task(), kind_hook_mode & 255, kind_hook_mode >> 8 & 255, flags_slices & 0xffff, sizeof(struct name_body), slices);
+	if (!area_of(slot, &a))
 		return 0;
-	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(slot_index, current_task(), kind, hook, flags, sizeof(struct name_body), slices);
-	struct name_body *b = (void *)(slot->record + sizeof(struct record_header));
+	struct name_body *b = (void *)(a.record + sizeof(struct record_header));
 	__builtin_memset(b, 0, sizeof(*b));
-	if (inode) {
-		b->inode = BPF_CORE_READ(inode, i_ino);
-		b->ctime = ctime_ns(inode);
-		b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-		b->mode = BPF_CORE_READ(inode, i_mode);
+	b->more = more;
+	b->mode = kind_hook_mode >> 16;
+	if (i) {
+		b->inode = BPF_CORE_READ(i, i_ino);
+		b->ctime = ctime_ns(i);
+		b->dev = BPF_CORE_READ(i, i_sb, s_dev);
+		b->mode = BPF_CORE_READ(i, i_mode);
 		b->inode_known = 1;
 	}
-	return b;
+	return 0;
 }
 
-/* An operation that a thread has begun on a name. The key holds both, so that what a stacked file
- * system does underneath is another entry, which no later hook looks for. */
+/* An operation that a thread is in. `object` is the kernel's object by which the next hook recognises it;
+ * what a stacked file system does underneath has others and makes entries that nobody looks for. */
 struct naming_key {
-	u64 thread, dentry, kind;
+	u64 thread, object, kind;
 };
 struct naming {
-	u64 mount; /* 0: not known */
-	u64 other; /* the kind's own, as is `more` */
-	u64 more;
+	u64 dentry, other, more; /* what the later hook is not told; each kind's own */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -99,29 +101,36 @@ struct {
 	__type(value, struct naming);
 } NAMING SEC(".maps");
 
-static __always_inline struct naming_key naming_key(u32 kind, u64 dentry)
-{
-	return (struct naming_key){ bpf_get_current_pid_tgid(), dentry, kind };
-}
-
-static __always_inline int name_tried(u32 kind, u64 dentry, u64 mount, u64 other, u64 more)
+static __always_inline int name_put(u32 kind, u64 object, u64 dentry, u64 other, u64 more)
 {
 	if (!wanted(kind, RUNG_KPROBE))
 		return 0;
-	struct naming_key key = naming_key(kind, dentry);
-	struct naming n = { mount, other, more };
+	struct naming_key key = { bpf_get_current_pid_tgid(), object, kind };
+	struct naming n = { dentry, other, more };
 	bpf_map_update_elem(&NAMING, &key, &n, BPF_ANY);
 	return 0;
 }
 
-/* Takes the entry of an operation that has come to its end. */
-static __always_inline bool name_ended(u32 kind, u64 dentry, struct naming *n)
+static __always_inline bool name_take(u32 kind, u64 object, struct naming *n)
 {
-	struct naming_key key = naming_key(kind, dentry);
+	struct naming_key key = { bpf_get_current_pid_tgid(), object, kind };
 	struct naming *found = bpf_map_lookup_elem(&NAMING, &key);
 	if (!found)
 		return false;
 	*n = *found;
 	bpf_map_delete_elem(&NAMING, &key);
 	return true;
+}
+
+/* A creation comes in three steps: security_path_* tells the mount, security_inode_* that it is going to
+ * be tried, and mnt_drop_write that it is over. By then the caller has let go of the new dentry, whose
+ * memory stays for now: what it leads to tells success. */
+static __always_inline int creating(u32 kind, struct path *dir, u64 dentry)
+{
+	return name_put(kind, dentry, (u64)BPF_CORE_READ(dir, mnt), 0, 0);
+}
+static __always_inline int created_soon(u32 kind, u64 dentry, u64 other, u64 more)
+{
+	struct naming n;
+	return name_take(kind, dentry, &n) ? name_put(kind, n.dentry, dentry, other, more) : 0;
 }

@@ -48,10 +48,7 @@ static __always_inline bool chmod_sys_exit(struct call *c)
 		}
 		inode = BPF_CORE_READ(f, f_inode);
 	}
-	struct name_body *b = name_begin(SLOT_SYS_EXIT, KIND_CHMOD_COMMON, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, CHMOD_SLICES, inode);
-	if (!b)
-		return true;
-	b->more = mode & MODE_BITS;
+	name_begin(SLOT_SYS_EXIT, KIND_CHMOD_COMMON, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, CHMOD_SLICES, 0, mode & MODE_BITS, inode);
 	if (f)
 		put_file_path(SLOT_SYS_EXIT, CHMOD_PATHNAME, f);
 	else
@@ -60,7 +57,6 @@ static __always_inline bool chmod_sys_exit(struct call *c)
 	return true;
 }
 
-/* The change that a thread is in; the key's `dentry` is the mount, which is all that its end is told. */
 SEC("kprobe/chmod_common")
 int chmod_common__kprobe(struct pt_regs *ctx)
 {
@@ -68,7 +64,7 @@ int chmod_common__kprobe(struct pt_regs *ctx)
 	u64 mount = (u64)BPF_CORE_READ(path, mnt), dentry = (u64)BPF_CORE_READ(path, dentry);
 	struct inode *inode = BPF_CORE_READ(path, dentry, d_inode);
 	u64 before = BPF_CORE_READ(inode, i_mode) & MODE_BITS, wish = PT_REGS_PARM2_CORE(ctx) & MODE_BITS;
-	return name_tried(KIND_CHMOD_COMMON, mount, dentry, ctime_ns(inode), before << 16 | wish);
+	return name_put(KIND_CHMOD_COMMON, mount, dentry, ctime_ns(inode), before << 16 | wish);
 }
 
 SEC("kprobe/mnt_drop_write")
@@ -76,22 +72,19 @@ int chmod_common__kprobe__mnt_drop_write(struct pt_regs *ctx)
 {
 	struct naming n;
 	u64 mount = PT_REGS_PARM1_CORE(ctx);
-	if (!name_ended(KIND_CHMOD_COMMON, mount, &n))
+	if (!name_take(KIND_CHMOD_COMMON, mount, &n))
 		return 0;
 	u32 interest = admit(KIND_CHMOD_COMMON, RUNG_KPROBE, true);
 	if (interest == REFUSED)
 		return 0;
-	struct dentry *d = (void *)n.mount;
+	struct dentry *d = (void *)n.dentry;
 	struct inode *inode = BPF_CORE_READ(d, d_inode);
 	u32 now = BPF_CORE_READ(inode, i_mode) & MODE_BITS, before = n.more >> 16, wish = n.more & 0xffff;
 	if ((now ^ wish) & ~S_ISGID || (now == before && ctime_ns(inode) == n.other)) {
 		filter(KIND_CHMOD_COMMON, FILTERED_FAILED);
 		return 0;
 	}
-	struct name_body *b = name_begin(SLOT_KPROBE, KIND_CHMOD_COMMON, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, CHMOD_SLICES, inode);
-	if (!b)
-		return 0;
-	b->more = wish;
+	name_begin(SLOT_KPROBE, KIND_CHMOD_COMMON, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, CHMOD_SLICES, 0, wish, inode);
 	put_path(SLOT_KPROBE, CHMOD_PATHNAME, (u64)d, mount);
 	submit(SLOT_KPROBE, false);
 	return 0;

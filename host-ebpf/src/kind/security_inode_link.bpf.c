@@ -1,7 +1,7 @@
 /* A file got a second name (a hard link).
  *
- * kprobe: security_inode_link tells both names; when the caller ends the creation, with the mount, the
- * new name leads to the file or it failed. tracepoint: the call succeeded; the paths are those it gave.
+ * kprobe: the three steps of a creation (name.h); at the end the new name leads to the file or it
+ * failed. tracepoint: the call succeeded; the paths are those it gave.
  */
 #include "../name.h"
 
@@ -30,41 +30,43 @@ static __always_inline bool link_sys_exit(struct call *c)
 	u32 interest = admit_call(KIND_SECURITY_INODE_LINK, c);
 	if (interest == REFUSED)
 		return true;
-	if (!name_begin(SLOT_SYS_EXIT, KIND_SECURITY_INODE_LINK, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, LINK_SLICES, 0))
-		return true;
+	name_begin(SLOT_SYS_EXIT, KIND_SECURITY_INODE_LINK, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, LINK_SLICES, 0, 0, 0);
 	put_given(SLOT_SYS_EXIT, LINK_NEW, to, to_dir, USER_MEMORY);
 	put_given(SLOT_SYS_EXIT, LINK_OLD, from, from_dir, USER_MEMORY);
 	submit(SLOT_SYS_EXIT, false);
 	return true;
 }
 
+SEC("kprobe/security_path_link")
+int security_inode_link__kprobe__security_path_link(struct pt_regs *ctx)
+{
+	return creating(KIND_SECURITY_INODE_LINK, (void *)PT_REGS_PARM2_CORE(ctx), PT_REGS_PARM3_CORE(ctx));
+}
+
 SEC("kprobe/security_inode_link")
 int security_inode_link__kprobe(struct pt_regs *ctx)
 {
-	return name_tried(KIND_SECURITY_INODE_LINK, PT_REGS_PARM3_CORE(ctx), 0, PT_REGS_PARM1_CORE(ctx), 0);
+	return created_soon(KIND_SECURITY_INODE_LINK, PT_REGS_PARM3_CORE(ctx), PT_REGS_PARM1_CORE(ctx), 0);
 }
 
-SEC("kprobe/end_creating_path")
-int security_inode_link__kprobe__end_creating_path(struct pt_regs *ctx)
+SEC("kprobe/mnt_drop_write")
+int security_inode_link__kprobe__mnt_drop_write(struct pt_regs *ctx)
 {
 	struct naming n;
-	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
-	struct dentry *to = (void *)PT_REGS_PARM2_CORE(ctx);
-	if (!name_ended(KIND_SECURITY_INODE_LINK, (u64)to, &n))
+	u64 mount = PT_REGS_PARM1_CORE(ctx); /* of both names: a link does not leave its mount */
+	if (!name_take(KIND_SECURITY_INODE_LINK, mount, &n))
 		return 0;
 	u32 interest = admit(KIND_SECURITY_INODE_LINK, RUNG_KPROBE, true);
 	if (interest == REFUSED)
 		return 0;
-	struct dentry *from = (void *)n.other;
+	struct dentry *to = (void *)n.dentry, *from = (void *)n.other;
 	struct inode *inode = BPF_CORE_READ(from, d_inode);
 	if (BPF_CORE_READ(to, d_inode) != inode) {
 		filter(KIND_SECURITY_INODE_LINK, FILTERED_FAILED);
 		return 0;
 	}
-	if (!name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_LINK, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, LINK_SLICES, inode))
-		return 0;
-	u64 mount = (u64)BPF_CORE_READ(dir, mnt); /* of both: a link does not leave its mount */
-	put_path(SLOT_KPROBE, LINK_NEW, (u64)to, mount);
+	name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_LINK, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, LINK_SLICES, 0, 0, inode);
+	put_path(SLOT_KPROBE, LINK_NEW, n.dentry, mount);
 	put_path(SLOT_KPROBE, LINK_OLD, n.other, mount);
 	submit(SLOT_KPROBE, false);
 	return 0;

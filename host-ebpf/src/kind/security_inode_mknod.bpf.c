@@ -1,8 +1,8 @@
 /* A pipe, device or socket was made, or an ordinary file by mknod(2).
  *
- * kprobe: security_inode_mknod tells mode and device; when the caller ends the creation, with the
- * mount, the file is there or it failed. An ordinary file passes another hook, so there the end itself
- * asks for the call. tracepoint: the call succeeded; the path is the one it gave.
+ * kprobe: the three steps of a creation (name.h). The first is also one of every open that creates, so an
+ * ordinary file must come from the call; it passes another hook at the second. tracepoint: the call
+ * succeeded; the path is the one it gave.
  */
 #include "../name.h"
 
@@ -43,52 +43,59 @@ static __always_inline bool mknod_sys_exit(struct call *c)
 	u32 interest = admit_call(KIND_SECURITY_INODE_MKNOD, c);
 	if (interest == REFUSED)
 		return true;
-	struct name_body *b = name_begin(SLOT_SYS_EXIT, KIND_SECURITY_INODE_MKNOD, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, MKNOD_SLICES, 0);
-	if (!b)
-		return true;
 	/* The kernel takes no type for an ordinary file, and has devices encoded otherwise than users. */
-	b->mode = mode & S_IFMT ? mode : mode | S_IFREG;
-	b->more = (user_dev & 0xfff00) << 12 | (user_dev & 0xff) | (user_dev >> 12 & 0xfff00);
+	u32 dev = (user_dev & 0xfff00) << 12 | (user_dev & 0xff) | (user_dev >> 12 & 0xfff00);
+	if (!(mode & S_IFMT))
+		mode |= S_IFREG;
+	name_begin(SLOT_SYS_EXIT, KIND_SECURITY_INODE_MKNOD, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, MKNOD_SLICES, mode & 0xffff, dev, 0);
 	put_given(SLOT_SYS_EXIT, MKNOD_FILE_NAME, path, dir, USER_MEMORY);
 	submit(SLOT_SYS_EXIT, false);
 	return true;
 }
 
+SEC("kprobe/security_path_mknod")
+int security_inode_mknod__kprobe__security_path_mknod(struct pt_regs *ctx)
+{
+	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
+	u64 dentry = PT_REGS_PARM2_CORE(ctx), type = PT_REGS_PARM3_CORE(ctx) & S_IFMT;
+	if (!wanted(KIND_SECURITY_INODE_MKNOD, RUNG_KPROBE))
+		return 0;
+	if (type && type != S_IFREG)
+		return creating(KIND_SECURITY_INODE_MKNOD, dir, dentry);
+	struct call c;
+	s32 dirfd;
+	u64 path;
+	u32 mode, user_dev;
+	running_call(&c);
+	if (!mknod_arguments(&c, &dirfd, &path, &mode, &user_dev))
+		return 0;
+	return name_put(KIND_SECURITY_INODE_MKNOD, (u64)BPF_CORE_READ(dir, mnt), dentry, 0, S_IFREG);
+}
+
 SEC("kprobe/security_inode_mknod")
 int security_inode_mknod__kprobe(struct pt_regs *ctx)
 {
-	return name_tried(KIND_SECURITY_INODE_MKNOD, PT_REGS_PARM2_CORE(ctx), 0, PT_REGS_PARM4_CORE(ctx), PT_REGS_PARM3_CORE(ctx));
+	return created_soon(KIND_SECURITY_INODE_MKNOD, PT_REGS_PARM2_CORE(ctx), PT_REGS_PARM4_CORE(ctx), PT_REGS_PARM3_CORE(ctx));
 }
 
-SEC("kprobe/end_creating_path")
-int security_inode_mknod__kprobe__end_creating_path(struct pt_regs *ctx)
+SEC("kprobe/mnt_drop_write")
+int security_inode_mknod__kprobe__mnt_drop_write(struct pt_regs *ctx)
 {
-	struct naming n = {};
-	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
-	struct dentry *d = (void *)PT_REGS_PARM2_CORE(ctx);
-	struct inode *inode = BPF_CORE_READ(d, d_inode);
-	u32 mode = BPF_CORE_READ(inode, i_mode);
-	if (!name_ended(KIND_SECURITY_INODE_MKNOD, (u64)d, &n)) {
-		struct call c;
-		if ((mode & S_IFMT) != S_IFREG || !wanted(KIND_SECURITY_INODE_MKNOD, RUNG_KPROBE))
-			return 0;
-		running_call(&c);
-		if (c.nr != (c.compat ? SYS32_MKNODAT : SYS_MKNODAT) && c.nr != (c.compat ? SYS32_MKNOD : SYS_MKNOD))
-			return 0;
-		n.more = mode;
-	}
+	struct naming n;
+	u64 mount = PT_REGS_PARM1_CORE(ctx);
+	if (!name_take(KIND_SECURITY_INODE_MKNOD, mount, &n))
+		return 0;
 	u32 interest = admit(KIND_SECURITY_INODE_MKNOD, RUNG_KPROBE, true);
 	if (interest == REFUSED)
 		return 0;
-	if ((mode ^ n.more) & S_IFMT) {
+	struct dentry *d = (void *)n.dentry;
+	struct inode *inode = BPF_CORE_READ(d, d_inode);
+	if ((BPF_CORE_READ(inode, i_mode) ^ n.more) & S_IFMT) {
 		filter(KIND_SECURITY_INODE_MKNOD, FILTERED_FAILED);
 		return 0;
 	}
-	struct name_body *b = name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_MKNOD, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, MKNOD_SLICES, inode);
-	if (!b)
-		return 0;
-	b->more = n.other;
-	put_path(SLOT_KPROBE, MKNOD_FILE_NAME, (u64)d, (u64)BPF_CORE_READ(dir, mnt));
+	name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_MKNOD, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, MKNOD_SLICES, 0, n.other, inode);
+	put_path(SLOT_KPROBE, MKNOD_FILE_NAME, n.dentry, mount);
 	submit(SLOT_KPROBE, false);
 	return 0;
 }

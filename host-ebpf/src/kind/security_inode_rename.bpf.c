@@ -23,10 +23,7 @@ static __always_inline bool rename_is_call(u32 nr)
 /* One record from two paths as given; `from` and `to` are addresses, `dirs` the two directories. */
 static __always_inline void rename_given(u32 slot, u32 hook, u32 flags, u32 interest, u32 memory, u64 from, s32 from_dir, u64 to, s32 to_dir, u32 how)
 {
-	struct name_body *b = name_begin(slot, KIND_SECURITY_INODE_RENAME, hook, flags, interest, RENAME_SLICES, 0);
-	if (!b)
-		return;
-	b->more = how;
+	name_begin(slot, KIND_SECURITY_INODE_RENAME, hook, flags, interest, RENAME_SLICES, 0, how, 0);
 	put_given(slot, RENAME_NEW, to, to_dir, memory);
 	put_given(slot, RENAME_OLD, from, from_dir, memory);
 	submit(slot, false);
@@ -129,7 +126,7 @@ SEC("kprobe/security_path_rename")
 int security_inode_rename__kprobe__security_path_rename(struct pt_regs *ctx)
 {
 	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
-	return name_tried(KIND_SECURITY_INODE_RENAME, PT_REGS_PARM2_CORE(ctx), (u64)BPF_CORE_READ(dir, mnt), 0, PT_REGS_PARM5_CORE(ctx));
+	return name_put(KIND_SECURITY_INODE_RENAME, PT_REGS_PARM2_CORE(ctx), 0, (u64)BPF_CORE_READ(dir, mnt), PT_REGS_PARM5_CORE(ctx));
 }
 
 SEC("kprobe/security_inode_rename")
@@ -138,17 +135,14 @@ int security_inode_rename__kprobe(struct pt_regs *ctx)
 	struct task_struct *t = (void *)current_task();
 	if (!(BPF_CORE_READ(t, flags) & PF_KTHREAD))
 		return 0;
-	return name_tried(KIND_SECURITY_INODE_RENAME, PT_REGS_PARM2_CORE(ctx), 0, 0, PT_REGS_PARM5_CORE(ctx));
+	return name_put(KIND_SECURITY_INODE_RENAME, PT_REGS_PARM2_CORE(ctx), 0, 0, PT_REGS_PARM5_CORE(ctx));
 }
 
 /* One record from the two names as the kernel has them. */
 __noinline int rename_moved(u64 from, u64 to, u64 mount, u32 how, u32 interest)
 {
 	struct dentry *d = (void *)from;
-	struct name_body *b = name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_RENAME, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, RENAME_SLICES, BPF_CORE_READ(d, d_inode));
-	if (!b)
-		return 0;
-	b->more = how;
+	name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_RENAME, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, RENAME_SLICES, 0, how, BPF_CORE_READ(d, d_inode));
 	put_path(SLOT_KPROBE, RENAME_NEW, to, mount);
 	put_path(SLOT_KPROBE, RENAME_OLD, from, mount);
 	submit(SLOT_KPROBE, false);
@@ -160,11 +154,11 @@ int security_inode_rename__kprobe__d_move(struct pt_regs *ctx)
 {
 	struct naming n;
 	u64 from = PT_REGS_PARM1_CORE(ctx);
-	if (!name_ended(KIND_SECURITY_INODE_RENAME, from, &n))
+	if (!name_take(KIND_SECURITY_INODE_RENAME, from, &n))
 		return 0;
 	u32 interest = admit(KIND_SECURITY_INODE_RENAME, RUNG_KPROBE, true);
 	if (interest != REFUSED)
-		rename_moved(from, PT_REGS_PARM2_CORE(ctx), n.mount, n.more, interest);
+		rename_moved(from, PT_REGS_PARM2_CORE(ctx), n.other, n.more, interest);
 	return 0;
 }
 
@@ -173,13 +167,13 @@ int security_inode_rename__kprobe__d_exchange(struct pt_regs *ctx)
 {
 	struct naming n;
 	u64 from = PT_REGS_PARM1_CORE(ctx), to = PT_REGS_PARM2_CORE(ctx);
-	if (!name_ended(KIND_SECURITY_INODE_RENAME, from, &n))
+	if (!name_take(KIND_SECURITY_INODE_RENAME, from, &n))
 		return 0;
 	u32 interest = admit(KIND_SECURITY_INODE_RENAME, RUNG_KPROBE, true);
 	if (interest == REFUSED)
 		return 0;
-	rename_moved(from, to, n.mount, n.more, interest);
+	rename_moved(from, to, n.other, n.more, interest);
 	count(KIND_SECURITY_INODE_RENAME, run);
-	rename_moved(to, from, n.mount, n.more, interest);
+	rename_moved(to, from, n.other, n.more, interest);
 	return 0;
 }

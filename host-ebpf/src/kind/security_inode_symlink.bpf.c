@@ -1,8 +1,7 @@
 /* A symbolic link was made.
  *
- * kprobe: security_inode_symlink tells the target, a kernel copy; when the caller ends the creation,
- * with the mount, the link is there or it failed. tracepoint: the call succeeded; the path and the
- * target are those it gave.
+ * kprobe: the three steps of a creation (name.h); the target is the kernel's copy. tracepoint: the call
+ * succeeded; the path and the target are those it gave.
  */
 #include "../name.h"
 
@@ -29,39 +28,43 @@ static __always_inline bool symlink_sys_exit(struct call *c)
 	u32 interest = admit_call(KIND_SECURITY_INODE_SYMLINK, c);
 	if (interest == REFUSED)
 		return true;
-	if (!name_begin(SLOT_SYS_EXIT, KIND_SECURITY_INODE_SYMLINK, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, SYMLINK_SLICES, 0))
-		return true;
+	name_begin(SLOT_SYS_EXIT, KIND_SECURITY_INODE_SYMLINK, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, SYMLINK_SLICES, 0, 0, 0);
 	put_given(SLOT_SYS_EXIT, SYMLINK_LINKPATH, path, dir, USER_MEMORY);
 	put_string(SLOT_SYS_EXIT, SYMLINK_TARGET, c->arg[0], USER_MEMORY);
 	submit(SLOT_SYS_EXIT, false);
 	return true;
 }
 
+SEC("kprobe/security_path_symlink")
+int security_inode_symlink__kprobe__security_path_symlink(struct pt_regs *ctx)
+{
+	return creating(KIND_SECURITY_INODE_SYMLINK, (void *)PT_REGS_PARM1_CORE(ctx), PT_REGS_PARM2_CORE(ctx));
+}
+
 SEC("kprobe/security_inode_symlink")
 int security_inode_symlink__kprobe(struct pt_regs *ctx)
 {
-	return name_tried(KIND_SECURITY_INODE_SYMLINK, PT_REGS_PARM2_CORE(ctx), 0, PT_REGS_PARM3_CORE(ctx), 0);
+	return created_soon(KIND_SECURITY_INODE_SYMLINK, PT_REGS_PARM2_CORE(ctx), PT_REGS_PARM3_CORE(ctx), 0);
 }
 
-SEC("kprobe/end_creating_path")
-int security_inode_symlink__kprobe__end_creating_path(struct pt_regs *ctx)
+SEC("kprobe/mnt_drop_write")
+int security_inode_symlink__kprobe__mnt_drop_write(struct pt_regs *ctx)
 {
 	struct naming n;
-	struct path *dir = (void *)PT_REGS_PARM1_CORE(ctx);
-	struct dentry *d = (void *)PT_REGS_PARM2_CORE(ctx);
-	if (!name_ended(KIND_SECURITY_INODE_SYMLINK, (u64)d, &n))
+	u64 mount = PT_REGS_PARM1_CORE(ctx);
+	if (!name_take(KIND_SECURITY_INODE_SYMLINK, mount, &n))
 		return 0;
 	u32 interest = admit(KIND_SECURITY_INODE_SYMLINK, RUNG_KPROBE, true);
 	if (interest == REFUSED)
 		return 0;
+	struct dentry *d = (void *)n.dentry;
 	struct inode *inode = BPF_CORE_READ(d, d_inode);
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFLNK) {
 		filter(KIND_SECURITY_INODE_SYMLINK, FILTERED_FAILED);
 		return 0;
 	}
-	if (!name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_SYMLINK, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, SYMLINK_SLICES, inode))
-		return 0;
-	put_path(SLOT_KPROBE, SYMLINK_LINKPATH, (u64)d, (u64)BPF_CORE_READ(dir, mnt));
+	name_begin(SLOT_KPROBE, KIND_SECURITY_INODE_SYMLINK, HOOK_KPROBE, is_compat() ? COMPAT : 0, interest, SYMLINK_SLICES, 0, 0, inode);
+	put_path(SLOT_KPROBE, SYMLINK_LINKPATH, n.dentry, mount);
 	put_string(SLOT_KPROBE, SYMLINK_TARGET, n.other, 0);
 	submit(SLOT_KPROBE, false);
 	return 0;

@@ -94,3 +94,31 @@ fn derive(slab: &mut Slab, cells: &mut [Cell]) {
         cells[FILE_OP] = slab.text(b"write");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{KIND, repeat_key};
+    use crate::kind::Decoder;
+    use crate::slab::Slab;
+
+    #[test]
+    fn a_repeat_is_the_same_write_at_the_same_path() {
+        let (mut slab, mut decoder) = (Slab::default(), Decoder::default());
+        let mut key = |path: &str, inode: u64, flags: i32| {
+            let data =
+                json!({ "pathname": path, "inode": inode, "dev": 1, "flags": flags, "ProcInfo": { "Name": "p" } });
+            let event = json!({ "System": { "EventName": KIND.name, "HostProcessID": 7 }, "EventData": data });
+            decoder.value(1, event, &mut slab).unwrap();
+            repeat_key(&slab, slab.len() - 1)
+        };
+        let first = key("/a", 5, libc::O_WRONLY);
+        assert!(first.is_some());
+        assert_eq!(key("/a", 5, libc::O_RDWR), first);
+        assert_ne!(key("/a", 6, libc::O_WRONLY), first);
+        assert_ne!(key("/another name", 5, libc::O_WRONLY), first);
+        assert_eq!(key("/a", 5, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL), None);
+        assert_eq!(key("/a", 5, libc::O_RDONLY), None);
+    }
+}

@@ -48,3 +48,33 @@ fn derive(slab: &mut Slab, cells: &mut [Cell]) {
         cells[FILE_OP] = slab.text(b"rename");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::KIND;
+    use crate::kind::{Catalogue, Decoder, Selection, Source};
+    use crate::slab::{Slab, Value};
+
+    #[test]
+    fn a_rename_is_a_file_event_at_its_new_path() {
+        let mut slab = Slab::default();
+        let data = json!({ "old_path": "/tmp/x", "new_path": "/etc/cron.d/x" });
+        let event = json!({ "System": { "EventName": KIND.name }, "EventData": data });
+        Decoder::default().value(1, event, &mut slab).unwrap();
+        for category in ["file_event", "file_rename"] {
+            let source = Source { category: Some(category.to_owned()), ..Source::default() };
+            let selection = Selection::new(&source, &[]).unwrap();
+            assert!(selection.admits(&slab, 0), "{category}");
+            let catalogue = Catalogue::default();
+            for (name, expected) in
+                [("TargetFilename", "/etc/cron.d/x"), ("SourceFilename", "/tmp/x"), ("FileOp", "rename")]
+            {
+                let bound = catalogue.resolve(Some(&selection), name);
+                let Value::Text(text) = slab.value(0, &bound.access) else { panic!("{name} is no text") };
+                assert_eq!(text, expected.as_bytes(), "{name} of {category}");
+            }
+        }
+    }
+}

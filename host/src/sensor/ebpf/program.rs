@@ -87,9 +87,6 @@ fn control_groups() -> Result<File, String> {
     File::open(path).map_err(|e| format!("cannot open {path}: {e}"))
 }
 
-/// Kernel functions that got another name without another meaning: the newer name and the older.
-const RENAMED: &[(&str, &str)] = &[("end_creating_path", "done_path_create")]; // Linux 6.18
-
 /// The kernel is older than links of this kind.
 fn no_link(error: impl std::error::Error + Send + Sync + 'static) -> ProgramError {
     ProgramError::IOError(std::io::Error::other(error))
@@ -99,17 +96,13 @@ fn no_link(error: impl std::error::Error + Send + Sync + 'static) -> ProgramErro
 pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
     let result = match program {
         Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(|link| Attached::Link(link.into())),
-        Program::KProbe(p) => {
-            let older = RENAMED.iter().find(|(newer, _)| *newer == spec.target).map(|(_, older)| older);
-            let id = p.attach(&spec.target, 0).or_else(|error| older.map_or(Err(error), |older| p.attach(older, 0)));
-            id.and_then(|id| p.take_link(id)).and_then(|link| {
-                if aya::features().bpf_perf_link() {
-                    Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?))
-                } else {
-                    Ok(Attached::Event(link))
-                }
-            })
-        }
+        Program::KProbe(p) => p.attach(&spec.target, 0).and_then(|id| p.take_link(id)).and_then(|link| {
+            if aya::features().bpf_perf_link() {
+                Ok(Attached::Link(FdLink::try_from(link).map_err(no_link)?))
+            } else {
+                Ok(Attached::Event(link))
+            }
+        }),
         Program::CgroupSkb(p) => {
             let direction = p.expected_attach_type().unwrap_or(CgroupSkbAttachType::Egress);
             let id = p.attach(control_groups()?, direction, SHARED);

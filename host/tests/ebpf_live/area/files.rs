@@ -21,8 +21,8 @@ use std::{
 use picket_ebpf::{
     Flags, Hook, Kind, Record, SliceFlags, Status,
     kind::{
-        chmod_common::Chmod, security_file_open::Open, security_inode_link::Link, security_inode_mknod::Mknod,
-        security_inode_rename::Rename, security_inode_symlink::Symlink, security_inode_unlink::Unlink,
+        chmod_common::Chmod, security_file_open::Open, security_inode_mknod::Mknod, security_inode_rename::Rename,
+        security_inode_symlink::Symlink, security_inode_unlink::Unlink,
     },
 };
 
@@ -130,26 +130,22 @@ fn child(what: &str, here: &Path) -> io::Result<u32> {
 
 /// What the children of [`act`] do.
 pub fn act_as_child(what: &str, here: &Path) -> io::Result<()> {
-    match what {
-        "--files-mount" => {
-            let mount = |kind: *const libc::c_char, target: &CString, flags| {
-                // SAFETY: NUL-terminated strings, no data.
-                check_call(unsafe { libc::mount(kind, target.as_ptr(), kind, flags, ptr::null()) })
-            };
-            // SAFETY: no memory is involved.
-            check_call(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-            mount(ptr::null(), &path("/")?, libc::MS_REC | libc::MS_PRIVATE)?;
-            mount(c"tmpfs".as_ptr(), &path(here.join("mnt"))?, 0)?;
-            File::create(here.join("mnt/f1"))?;
-            fs::rename(here.join("mnt/f1"), here.join("mnt/f2"))?;
-            fs::hard_link(here.join("mnt/f2"), here.join("mnt/f3"))
-        }
-        _ => {
-            chroot(here.join("jail"))?;
-            env::set_current_dir("/")?;
-            fs::rename("/c1", "c2")
-        }
+    if what == "--files-chroot" {
+        chroot(here.join("jail"))?;
+        env::set_current_dir("/")?;
+        return fs::rename("/c1", "c2");
     }
+    let mount = |kind: *const libc::c_char, target: &CString, flags| {
+        // SAFETY: NUL-terminated strings, no data.
+        check_call(unsafe { libc::mount(kind, target.as_ptr(), kind, flags, ptr::null()) })
+    };
+    // SAFETY: no memory is involved.
+    check_call(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    mount(ptr::null(), &path("/")?, libc::MS_REC | libc::MS_PRIVATE)?;
+    mount(c"tmpfs".as_ptr(), &path(here.join("mnt"))?, 0)?;
+    File::create(here.join("mnt/f1"))?;
+    fs::rename(here.join("mnt/f1"), here.join("mnt/f2"))?;
+    fs::hard_link(here.join("mnt/f2"), here.join("mnt/f3"))
 }
 
 fn by_io_uring() -> io::Result<()> {
@@ -297,7 +293,7 @@ fn check_links(o: &Observed<'_>, r: &mut Report) {
     r.that(
         "symlink: each success once, with the target word for word",
         links.iter().map(|(path, target)| (path.clone(), target.bytes)).eq(expected),
-        || links.iter().map(|(path, target)| format!("{} {}; ", text(path), show(*target))).collect(),
+        || format!("{:?}", links.iter().map(|(path, target)| (text(path), show(*target))).collect::<Vec<_>>()),
     );
 }
 
