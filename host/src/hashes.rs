@@ -181,3 +181,91 @@ impl Filler {
         self.known.insert(*file, text.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::fs::MetadataExt as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::kind::KindId;
+    use crate::process::Image;
+    use crate::slab::Row;
+
+    fn process(id: u64, file: Option<FileId>, exe: &Path) -> Arc<Process> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let image = Image { file, exe: Some(exe.as_os_str().as_bytes().into()), ..Image::default() };
+        Arc::new(Process { id, image: Arc::new(image), ancestors: Box::default() })
+    }
+
+    fn slab(processes: &[Arc<Process>]) -> Slab {
+        let row = |p: &Arc<Process>| Row {
+            seq: p.id,
+            time: 0,
+            kind: KindId(0),
+            cells: 0,
+            repeat: false,
+            partial: false,
+            process: Some(p.clone()),
+            raw: None,
+        };
+        Slab { rows: processes.iter().map(row).collect(), ..Slab::default() }
+    }
+
+    fn digits(process: &Process) -> Option<&[u8]> {
+        process.image.sha256.get().expect("settled").as_deref()
+    }
+
+    #[test]
+    fn every_process_of_a_slab_is_settled() {
+        let account = Arc::new(HashAccount::default());
+        let config = HashesConfig { wait: crate::units::Period::secs(10), ..HashesConfig::default() };
+        let mut filler = Filler::start(&config, account.clone()).unwrap();
+        let path = Path::new("/proc/self/exe").read_link().unwrap();
+        let m = path.metadata().unwrap();
+        let ctime = (m.st_ctime() * 1_000_000_000 + m.st_ctime_nsec()) as u64;
+        let file = FileId { dev: hash::device(m.st_dev()), inode: m.st_ino(), ctime };
+        let gone = FileId { inode: u64::MAX, ..file };
+        let all = [
+            process(1, Some(file), &path),
+            process(2, Some(file), &path),
+            process(3, Some(gone), &path),
+            process(4, None, &path),
+        ];
+        filler.fill(&slab(&all));
+        let text = digits(&all[0]).expect("hashed");
+        assert!(text.starts_with(b"SHA256=") && text.len() == 71);
+        assert_eq!(digits(&all[1]), Some(text));
+        assert_eq!((digits(&all[2]), digits(&all[3])), (None, None));
+        assert_eq!((account.hashed.get(), account.gone.get(), account.late.get()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_reader_that_hangs_delays_one_slab_and_no_other() {
+        let account = Arc::new(HashAccount::default());
+        let (subjects, asked) = std::sync::mpsc::sync_channel(1);
+        let (reply, answers) = std::sync::mpsc::sync_channel(4);
+        let wait = Duration::from_millis(1);
+        let mut filler =
+            Filler { wait, account: account.clone(), known: FxHashMap::default(), subjects, answers, stuck: false };
+        let file = |inode| Some(FileId { dev: 1, inode, ctime: 1 });
+        let on = Path::new("/nowhere");
+        let late = [process(1, file(1), on), process(2, file(2), on)];
+        filler.fill(&slab(&late));
+        assert!(filler.stuck);
+        // From now on nothing is waited for, even if there were all the time in the world.
+        filler.wait = Duration::from_hours(1);
+        let next = process(3, file(3), on);
+        filler.fill(&slab(&[next.clone()]));
+        assert_eq!((digits(&late[0]), digits(&late[1]), digits(&next)), (None, None, None));
+        assert_eq!(account.late.get(), 3);
+        // It answers after all: what it says counts for the next process of that file.
+        let subject: Subject = asked.recv().unwrap();
+        let text: Arc<[u8]> = b"SHA256=00".as_slice().into();
+        reply.send((subject.file, Ok(Hashed { text: text.clone(), lasting: true }))).unwrap();
+        let again = process(4, Some(subject.file), on);
+        filler.fill(&slab(&[again.clone()]));
+        assert_eq!(digits(&again), Some(&*text));
+        assert!(!filler.stuck);
+    }
+}

@@ -260,6 +260,8 @@ impl Writer<'_> {
             self.key("id");
             let _ = write!(self.out, "\"{:016x}\"", p.id);
             self.image(&p.image);
+            // Not of the ancestors: theirs may be found out while this is written.
+            self.some("sha256", p.image.sha256());
             self.close();
             if let Some(c) = &p.image.container {
                 self.container(c);
@@ -340,7 +342,6 @@ impl Writer<'_> {
             self.close();
         }
         self.some("user_source", i.user_source.map(|s| s.name().as_bytes()));
-        self.some("sha256", i.sha256());
     }
 
     fn full(&mut self, i: &Image) {

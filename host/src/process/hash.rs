@@ -163,7 +163,7 @@ fn hash_at(path: &Path, file: FileId, own: bool, most: u64) -> Result<Hashed, Un
 }
 
 /// A device number of the C library as the kernel encodes it.
-fn device(dev: u64) -> u32 {
+pub(crate) fn device(dev: u64) -> u32 {
     let major = (dev >> 8 & 0xfff) | (dev >> 32 & !0xfff);
     let minor = (dev & 0xff) | (dev >> 12 & !0xff);
     (major << 20 | minor & 0xf_ffff) as u32
