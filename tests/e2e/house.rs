@@ -105,7 +105,12 @@ fn a_kind_is_its_own_files_and_a_line_in_each_list() {
         only_where("host/src", kind, &[&[own.as_str()], &shared[..]].concat(), means_kind);
         let own = format!("host-ebpf/src/kind/{kind}.");
         let lists = ["host-ebpf/src/kind.rs", "host-ebpf/src/kinds.h", "host-ebpf/src/picket.bpf.c"];
-        let shared = ["host-ebpf/src/kind/sched_process_fork.rs", "host-ebpf/src/kind/seed."];
+        // commit_creds attaches to the tracepoint that another kind has its name from.
+        let shared = [
+            "host-ebpf/src/kind/sched_process_fork.rs",
+            "host-ebpf/src/kind/seed.",
+            "host-ebpf/src/kind/commit_creds.",
+        ];
         only_where("host-ebpf/src", kind, &[&[own.as_str()], &lists[..], &shared[..]].concat(), means_kind);
     }
 }
