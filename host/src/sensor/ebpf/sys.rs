@@ -121,8 +121,10 @@ pub fn helper_calls(program: BorrowedFd<'_>, translated: u32) -> io::Result<u32>
 }
 
 fn pair(first: u32, second: u32) -> [u8; 8] {
-    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
-    [a, b, c, d, e, f, g, h]
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&first.to_ne_bytes());
+    bytes[4..].copy_from_slice(&second.to_ne_bytes());
+    bytes
 }
 
 /// What the kernel says about a link: what holds a program at its hook.
