@@ -114,7 +114,7 @@ fn no_alert_is_lost_by_what_the_kernel_side_leaves_out() {
     let mut r = Random(0x2545_f491_4f6c_dd1d);
     let mut files: BTreeSet<String> = BTreeSet::new();
     while files.len() < 60 {
-        let parts: Vec<&str> = (0..1 + r.below(4)).map(|_| r.pick(&WORDS)).collect();
+        let parts: Vec<&str> = (0..=r.below(4)).map(|_| r.pick(&WORDS)).collect();
         files.insert(format!("{}/f{}", parts.join("/"), r.below(4)));
     }
     let list: Vec<String> = files.iter().map(|f| format!("'{f}'")).collect();

@@ -121,6 +121,8 @@ mod tests {
                 .contains(&("Image".into(), "ExecutedImage".into()))
         );
         assert!(Settings::parse(r#"{"all_logsources": true}"#).unwrap_err().contains("all_logsources"));
+        assert!(Settings::default().into_options().clauses);
+        assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }
 
     #[test]
