@@ -256,7 +256,7 @@ mod tests {
         // From now on nothing is waited for, even if there were all the time in the world.
         filler.wait = Duration::from_hours(1);
         let next = process(3, file(3), on);
-        filler.fill(&slab(&[next.clone()]));
+        filler.fill(&slab(std::slice::from_ref(&next)));
         assert_eq!((digits(&late[0]), digits(&late[1]), digits(&next)), (None, None, None));
         assert_eq!(account.late.get(), 3);
         // It answers after all: what it says counts for the next process of that file.
@@ -264,7 +264,7 @@ mod tests {
         let text: Arc<[u8]> = b"SHA256=00".as_slice().into();
         reply.send((subject.file, Ok(Hashed { text: text.clone(), lasting: true }))).unwrap();
         let again = process(4, Some(subject.file), on);
-        filler.fill(&slab(&[again.clone()]));
+        filler.fill(&slab(std::slice::from_ref(&again)));
         assert_eq!(digits(&again), Some(&*text));
         assert!(!filler.stuck);
     }
