@@ -67,7 +67,10 @@ pub fn machine(root: &Path, kernel: &Path, append: &str, files: &[(PathBuf, &str
     let log = &told.log;
     match log.lines().rev().find_map(|line| line.trim().strip_prefix(DONE)) {
         Some("0") => Ok(told),
-        Some(code) => bail!("the script in the virtual machine ended with {code}:\n{}", tail(log)),
+        Some(code) => {
+            let failed: Vec<&str> = log.lines().filter(|line| line.contains("FAILED")).collect();
+            bail!("the script in the virtual machine ended with {code}:\n{}\n{}", tail(log), failed.join("\n"))
+        }
         None => bail!("the virtual machine did not finish:\n{}", tail(log)),
     }
 }

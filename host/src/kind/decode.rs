@@ -480,7 +480,8 @@ mod tests {
         let line = crate::kind::render(&slab, 0);
         decoder.json(1, &line, &mut slab).unwrap();
         let again = slab.rows[1].process.as_ref().unwrap();
-        assert_eq!(*again.image, image, "{line}");
+        // What is not in a capture stays unknown in its replay.
+        assert_eq!(*again.image, image.with_sha256(None), "{line}");
         let cells = |row| slab.own_cells(row).iter().map(|&c| format!("{:?}", slab.cell_value(c))).collect::<Vec<_>>();
         assert_eq!(cells(0), cells(1), "{line}");
         assert_eq!((slab.rows[0].time, slab.rows[0].kind), (slab.rows[1].time, slab.rows[1].kind));

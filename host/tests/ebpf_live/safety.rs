@@ -88,6 +88,8 @@ fn links(ebpf: &mut Ebpf, report: &mut Report) {
         println!("  skipped: this kernel makes no links that could be taken away");
         return;
     };
+    // Kinds that this kernel has no hook for are no news.
+    let seen = ebpf.status().filter(|s| s.rung.is_some()).count();
     let null = fs::File::open("/dev/null").expect("/dev/null is there");
     // SAFETY: both descriptors are open; the number of the link stays one, of something else, so that closing it later is no harm.
     let replaced = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), link) };
@@ -96,7 +98,9 @@ fn links(ebpf: &mut Ebpf, report: &mut Report) {
     let one = matches!(signs.as_slice(), [Tamper::Link { .. }]);
     report.that("a link that was taken away is noticed", one, || format!("{signs:?}"));
     let statuses = ebpf.probe().expect("maps can be written");
-    report.that("and attached again", statuses.iter().all(|s| s.rung.is_some()), || format!("{statuses:?}"));
+    report.that("and attached again", statuses.iter().filter(|s| s.rung.is_some()).count() == seen, || {
+        format!("{statuses:?}")
+    });
     report.that("which is the end of it", ebpf.check_links().is_empty(), || "a link is gone".to_owned());
 }
 

@@ -21,6 +21,8 @@ impl Enricher for Flaky {
         }
         let source = if setup.config.contains("@detection") {
             Source::kind("@detection")
+        } else if setup.config.contains("file_access") {
+            Source::category("file_access")
         } else if setup.config.contains("registry") {
             Source::category("registry_event")
         } else {
