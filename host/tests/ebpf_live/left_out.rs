@@ -356,7 +356,7 @@ fn own(bench: &mut Bench, rung: Option<Rung>) {
 fn throttle(bench: &mut Bench) {
     let (list, _) = bench.files("throttle", &["a".to_owned()]);
     let file = bench.scratch.0.join("throttle/a");
-    let lines: String = (0..FLOOD).map(|_| format!("r {}\n", file.display())).collect();
+    let lines = format!("r {}\n", file.display()).repeat(FLOOD as usize);
     fs::write(&list, lines).expect("a file of our own");
     bench.ignore(&Ignore { rate: RATE, ..Ignore::default() });
     let before = bench.filtered("throttled");
