@@ -286,20 +286,17 @@ fn executed_files(o: &Observed<'_>, r: &mut Report) {
         }),
         || gone.map_or("missing".to_owned(), |(e, b)| format!("{b:?} {}", show(e.slice(Exec::PATHNAME)))),
     );
-    match o.facts.get("overlay-unavailable") {
-        Some(error) => println!("  skipped: no overlay file system here: {error}"),
-        None => {
-            let upper = |says: &str| {
-                let found = o
-                    .records
-                    .iter()
-                    .find(|x| x.kind() == Kind::SchedProcessExec && contains(x.slice(Exec::ARGV).bytes, says));
-                found.and_then(Record::body::<Exec>).map(|b| b.exec_flags & Exec::OVERLAY_UPPER != 0)
-            };
-            let layers = (upper("lower layer"), upper("upper layer"));
-            r.that("exec: layers of an overlay", layers == (Some(false), Some(true)), || format!("{layers:?}"));
-        }
+    if let Some(error) = o.facts.get("overlay-unavailable") {
+        println!("  skipped: no overlay file system here: {error}");
+        return;
     }
+    let upper = |says: &str| {
+        let mut execs = o.records.iter().filter(|x| x.kind() == Kind::SchedProcessExec);
+        let found = execs.find(|x| contains(x.slice(Exec::ARGV).bytes, says));
+        found.and_then(Record::body::<Exec>).map(|b| b.exec_flags & Exec::OVERLAY_UPPER != 0)
+    };
+    let layers = (upper("lower layer"), upper("upper layer"));
+    r.that("exec: layers of an overlay", layers == (Some(false), Some(true)), || format!("{layers:?}"));
 }
 
 fn exits(o: &Observed<'_>, r: &mut Report) {
