@@ -128,10 +128,8 @@ pub fn check(o: &Observed<'_>, r: &mut Report) {
         || format!("{listens:?}"),
     );
     let accepts: Vec<_> = o.kind(Kind::SecuritySocketAccept).filter_map(|a| Some((a, a.body::<Accept>()?))).collect();
-    let mine: Vec<_> = accepts
-        .iter()
-        .filter(|(a, _)| v4(a.slice(Accept::LOCAL)).is_some_and(|(_, p)| u64::from(p) == port))
-        .collect();
+    let mine: Vec<_> =
+        accepts.iter().filter(|(a, _)| v4(a.slice(Accept::LOCAL)).is_some_and(|(_, p)| u64::from(p) == port)).collect();
     r.that(
         "accept: once, with the peer and the listening descriptor; not what would block",
         mine.len() == 1
@@ -207,7 +205,12 @@ fn dns_records(o: &Observed<'_>, r: &mut Report) {
                 && asked[0].1.destination_port == 53
                 && asked[0].1.source[..4] == home
                 && asked[0].1.destination[..4] == home,
-            || format!("{requests:?} {}", asked.first().map_or(String::new(), |a| show(a.0.slice(DnsRequest::MESSAGE)))),
+            || {
+                format!(
+                    "{requests:?} {}",
+                    asked.first().map_or(String::new(), |a| show(a.0.slice(DnsRequest::MESSAGE)))
+                )
+            },
         );
         let answered: Vec<_> = responses.iter().filter(|(_, b)| b.protocol == protocol).collect();
         r.that(
