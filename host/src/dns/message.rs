@@ -172,7 +172,9 @@ impl Reader<'_> {
                     if !name.is_empty() {
                         name.push('.');
                     }
-                    label.iter().for_each(|&byte| escape(&mut name, byte, b".\\"));
+                    for &byte in label {
+                        escape(&mut name, byte, b".\\");
+                    }
                     at += 1 + length;
                 }
                 192.. => {
@@ -216,7 +218,9 @@ fn text_of(mut data: &[u8]) -> Option<String> {
     let mut text = String::new();
     while let Some((&length, rest)) = data.split_first() {
         let (part, after) = rest.split_at_checked(usize::from(length))?;
-        part.iter().for_each(|&byte| escape(&mut text, byte, b"\\"));
+        for &byte in part {
+            escape(&mut text, byte, b"\\");
+        }
         data = after;
     }
     Some(text)

@@ -118,7 +118,9 @@ impl Names {
         };
         if let Some(at) = role.responses.and_then(|cell| text(slab, cell)) {
             let responses: Vec<Response> = serde_json::from_slice(&slab.arena[at]).unwrap_or_default();
-            responses.iter().for_each(|response| self.learn(response, time));
+            for response in &responses {
+                self.learn(response, time);
+            }
             return;
         }
         let Some(names) = role.names else { return };
