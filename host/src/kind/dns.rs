@@ -158,14 +158,10 @@ mod tests {
         }
         for row in 0..2 {
             let (a, b) = (values(&slab, row), values(&again, row));
-            for (left, right) in a
-                .iter()
-                .zip(&b)
-                .filter(|(l, _)| !["ProcInfo", "context", "@ancestors"].iter().any(|part| l.0.contains(part)))
-            {
-                assert_eq!(left, right);
-            }
-            assert!(a.len() > 100);
+            // No process is behind these records; a replayed event has one of which nothing is known.
+            let own = |(name, _): &&(String, String)| name.starts_with("EventData.") && !name.contains("ProcInfo");
+            assert!(a.iter().filter(own).eq(b.iter().filter(own)), "{a:?} {b:?}");
+            assert!(a.iter().filter(own).count() > 50);
         }
         let leaves = |slab: &Slab| {
             let mut all = Vec::new();
