@@ -224,7 +224,7 @@ static __always_inline struct kind_counters *counters(u32 kind)
  * it is the host's own probe of the hook. `tgid` is who acts, 0 where the host's own operations count, too. */
 #define REFUSED 0
 #define PROBE 0x80000000u
-static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
+static __always_inline u32 admit_for(u32 kind, u32 rung, u32 tgid, const bool current)
 {
 	u32 zero = 0, probe = 0;
 	struct interest *i = bpf_map_lookup_elem(&INTEREST, &kind);
@@ -246,7 +246,7 @@ static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
 			}
 		}
 	}
-	if (kind > KIND_SCHED_PROCESS_EXIT && !probe) {
+	if (current && kind > KIND_SCHED_PROCESS_EXIT && !probe) {
 		u32 why = left_out();
 		if (why) {
 			filter(kind, why);
@@ -255,10 +255,16 @@ static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
 	}
 	return i->flags | probe;
 }
-/* The same for what the current task does. */
+/* For what another task may have done: packets come when they come, and their programs may not even ask
+ * which task is running before 6.18. */
+static __always_inline u32 admit_as(u32 kind, u32 rung, u32 tgid)
+{
+	return admit_for(kind, rung, tgid, false);
+}
+/* For what the current task does. */
 static __always_inline u32 admit(u32 kind, u32 rung, bool own)
 {
-	return admit_as(kind, rung, own ? bpf_get_current_pid_tgid() >> 32 : 0);
+	return admit_for(kind, rung, own ? bpf_get_current_pid_tgid() >> 32 : 0, true);
 }
 
 /* Whether a kind is wanted on a rung; counts nothing. For the first half of a two-step hook. */

@@ -79,6 +79,10 @@ pub fn give_up(needs: &Needs) -> Result<(), PrivilegeError> {
         // Started by something older than CAP_BPF, which hands out only what it knows.
         keep.insert(Capability::CAP_SYS_ADMIN);
     }
+    // Debian's kernels ask for it, and for nothing less, when a kprobe is attached again at a reload.
+    if perf_needs_admin() && permitted.contains(&Capability::CAP_SYS_ADMIN) {
+        keep.insert(Capability::CAP_SYS_ADMIN);
+    }
     // The bounding set goes first: taking from it needs CAP_SETPCAP. Without that, no_new_privs has to do.
     if permitted.contains(&Capability::CAP_SETPCAP) {
         caps::set(None, CapSet::Effective, &permitted).map_err(failed("use the capabilities"))?;
@@ -145,6 +149,12 @@ pub fn report() -> Json {
         "no_new_privs": !threads.is_empty() && threads.iter().all(|t| number(t, "NoNewPrivs:", 10) == Some(1)),
         "threads": threads.len(),
     })
+}
+
+/// Whether perf events, kprobes among them, are for `CAP_SYS_ADMIN` alone: a setting above 2, which Debian adds.
+pub fn perf_needs_admin() -> bool {
+    let set = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    set.trim().parse::<i32>().is_ok_and(|level| level > 2)
 }
 
 #[cfg(test)]

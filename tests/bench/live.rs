@@ -140,6 +140,7 @@ fn compile(scratch: &Path) -> Option<f64> {
 }
 
 /// Requests over loopback, each of which opens a file, as a small server would.
+#[expect(clippy::unnecessary_wraps, reason = "the form of every load")]
 fn requests(scratch: &Path) -> Option<f64> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -22,6 +22,9 @@ fn built(directory: &str, name: &str) -> (PathBuf, Vec<u8>) {
 
 /// Compiled code is kept beside the components: a test run compiles each only once.
 fn runtime() -> Runtime {
+    // One at a time: two that make the directory at once are in each other's way.
+    static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let cache = std::env::current_dir().unwrap().join("../target/guest-cache");
     Runtime::new(&RuntimeOptions { cache_dir: Some(cache) }).unwrap()
 }
