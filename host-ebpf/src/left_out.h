@@ -141,15 +141,15 @@ struct {
 
 #define SECOND 1000000000ull
 
-/* Takes a token of the current process for a record of `kind`. True when there is none left. Processors that
+/* Takes a token of a process, the one that the record is about, for a record of `kind`. True when there is none left. Processors that
  * do so at once may take one token together: the limit is not that exact. */
-__noinline int throttle(u32 kind)
+__noinline int throttle(u32 kind, u32 tgid, u64 comm)
 {
 	struct filters *f = filters();
 	if (!f || !f->rate)
 		return 0;
 	u64 rate = f->rate, burst = f->burst, now = bpf_ktime_get_boot_ns();
-	struct task_kind key = { .tgid = bpf_get_current_pid_tgid() >> 32, .kind = kind };
+	struct task_kind key = { .tgid = tgid, .kind = kind };
 	struct bucket *b = bpf_map_lookup_elem(&BUCKETS, &key);
 	if (!b) {
 		struct bucket full = { .time = now, .tokens = burst };
@@ -176,7 +176,7 @@ __noinline int throttle(u32 kind)
 		__sync_fetch_and_add(&t->count, 1);
 	} else {
 		struct throttled first = { .count = 1 };
-		bpf_get_current_comm(first.comm, sizeof(first.comm));
+		bpf_probe_read_kernel(first.comm, sizeof(first.comm), (void *)comm);
 		bpf_map_update_elem(&THROTTLED, &key, &first, BPF_ANY);
 	}
 	return 1;

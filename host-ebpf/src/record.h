@@ -287,7 +287,7 @@ __noinline int submit(u32 slot, u32 lifecycle)
 	u64 length = *a.next;
 	if (h->flags & CANARY)
 		count(kind, canary);
-	else if (!lifecycle && throttle(kind)) {
+	else if (!lifecycle && throttle(kind, h->pid, scalar(h->comm))) {
 		filter(kind, FILTERED_THROTTLED);
 		return 0;
 	}
