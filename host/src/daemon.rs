@@ -179,9 +179,8 @@ impl Pipeline {
         let hashes = HashStage::start(&config.hashes, capacity, shared.hashes.clone(), exits.outcomes.clone());
         builder.hashes = Some(hashes.map_err(DaemonError::Thread)?);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
-        let collect = CollectConfig::default();
-        let shared_too = shared.clone();
-        let work = Work { sensor, intake, builder, shared: shared_too, published, collect, loss: None, added: None };
+        let (collect, work_shared) = (CollectConfig::default(), shared.clone());
+        let work = Work { sensor, intake, builder, shared: work_shared, published, collect, loss: None, added: None };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer =
@@ -357,10 +356,8 @@ impl Work {
         if !wanted {
             return;
         }
-        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let time = u64::try_from(time.as_nanos()).unwrap_or_default();
         for loss in losses(before, now) {
-            self.intake.loss(&loss, time, &mut self.builder, &self.shared.ledger);
+            self.intake.loss(&loss, notice::now(), &mut self.builder, &self.shared.ledger);
         }
     }
 
@@ -398,7 +395,8 @@ impl Work {
     }
 
     fn report(&mut self) -> Result<(), SensorError> {
-        let counters = self.sensor.counters()?;
+        let probes = self.sensor.probes()?;
+        let counters = self.sensor.counters_with(&probes)?;
         for sign in self.sensor.check_maps(&counters)? {
             self.shared.say(Notice::of_tamper(&sign, notice::now()));
         }
@@ -444,7 +442,7 @@ impl Work {
         }
         report.too_many_paths = self.sensor.too_many_paths();
         report.counters = counters;
-        report.probes = self.sensor.probes()?;
+        report.probes = probes;
         report.at = Some(Instant::now());
         report.suspect = self.intake.suspect;
         *self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner) = report;

@@ -11,6 +11,7 @@ mod counters;
 mod error;
 mod filters;
 mod interest;
+mod ladder;
 mod probe;
 mod program;
 mod sys;
@@ -31,7 +32,7 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::Program,
 };
-use picket_ebpf::{Class, Flags, Header, Hook, Kind, OBJECT, Tracepoint};
+use picket_ebpf::{Class, Flags, Header, Kind, OBJECT};
 
 pub use self::{
     automaton::{PathOp, PathTest},
@@ -44,7 +45,7 @@ pub use self::{
     tamper::Tamper,
 };
 use self::{
-    counters::{CANARY, RUN, WORDS},
+    counters::WORDS,
     filters::Filters,
     probe::Held,
     program::{Attached, Spec},
@@ -55,9 +56,6 @@ pub use picket_ebpf::Rung;
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Records handed over by one [`Ebpf::poll`] at most, so that the caller keeps its turn.
 const RECORDS_PER_POLL: usize = 4096;
-/// How often, and how long apart, to look again for a canary that is late.
-const CANARY_PATIENCE: u32 = 100;
-const CANARY_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes read from the task iterator at once.
 const SEED_CHUNK: usize = 64 << 10;
 
@@ -183,13 +181,7 @@ impl Ebpf {
         self.wanted = wanted.clone();
         self.filters.want(wanted.paths())?;
         let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|&kind| wanted.flags(kind) != 0).collect();
-        for &kind in &kinds {
-            let status = self.climb(kind, wanted.flags(kind))?;
-            if let Some(reason) = &status.degraded {
-                tracing::debug!(kind = kind.name(), hook = status.hook, reason, "kind is not seen completely");
-            }
-            self.status.insert(kind, status);
-        }
+        self.climb(&kinds)?;
         let unwanted: Vec<Kind> = self.status.keys().copied().filter(|kind| !kinds.contains(kind)).collect();
         for kind in unwanted {
             self.set_interest(kind, 0, None)?;
@@ -303,18 +295,19 @@ impl Ebpf {
     /// # Errors
     /// When a map cannot be read.
     pub fn counters(&self) -> Result<Counters, SensorError> {
+        self.counters_with(&self.probes()?)
+    }
+
+    /// The same for who has asked about the programs already: that is a system call or two for each.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn counters_with(&self, probes: &[Probe]) -> Result<Counters, SensorError> {
         let mut all = Counters { canaries_read: self.canaries_read, read: self.read, ..Counters::default() };
+        let loaded = probes.iter().filter(|p| p.refused.is_none());
+        all.missed = loaded.map(|p| (p.program.clone(), p.missed)).collect();
         for &kind in Kind::ALL.iter().filter(|kind| kind.class() != Class::Iterator) {
             all.kinds.insert(kind, KindCount::from_words(&self.sums(kind)?));
-        }
-        for (name, entry) in &self.programs {
-            if entry.load_error.is_some() {
-                continue;
-            }
-            let Some(program) = self.object.program(name) else { continue };
-            let Ok(fd) = program.fd() else { continue };
-            let info = sys::program_info(fd.as_fd()).map_err(|e| SensorError::io("ask about a BPF program", e))?;
-            all.missed.insert(name.clone(), info.skipped + entry.missed());
         }
         Ok(all)
     }
@@ -345,137 +338,6 @@ impl Ebpf {
         }
         self.read += records as u64;
         records
-    }
-
-    /// Puts a kind on the best rung that works.
-    fn climb(&mut self, kind: Kind, flags: u32) -> Result<KindStatus, SensorError> {
-        let mut rungs: Vec<Rung> =
-            [Rung::Kprobe, Rung::Tracepoint].into_iter().filter(|&r| self.has(kind, r)).collect();
-        if let Some(only) = self.only
-            && rungs.contains(&only)
-        {
-            rungs = vec![only];
-        }
-        let mut reasons = Vec::new();
-        for rung in rungs {
-            match self.try_rung(kind, rung, flags)? {
-                Ok((hook, lacks)) => {
-                    let degraded: Vec<String> = lacks.into_iter().chain(reasons).collect();
-                    let degraded = (!degraded.is_empty()).then(|| degraded.join("; "));
-                    return Ok(KindStatus { kind, rung: Some(rung), hook, degraded });
-                }
-                Err(reason) => reasons.push(format!("no {}: {reason}", rung.name())),
-            }
-        }
-        self.set_interest(kind, 0, None)?;
-        Ok(KindStatus { kind, rung: None, hook: "", degraded: Some(reasons.join("; ")) })
-    }
-
-    /// Whether the object has programs of a kind on a rung. Many kinds are seen truthfully at a tracepoint
-    /// and have no kprobes.
-    fn has(&self, kind: Kind, rung: Rung) -> bool {
-        let own = |e: &Entry| e.spec.kind == Some(kind) && e.spec.rung == Some(rung) && e.spec.essential;
-        self.programs.values().any(own) || (rung == Rung::Tracepoint && kind.tracepoint() == Tracepoint::SystemCall)
-    }
-
-    /// Attaches a kind's programs on one rung and probes them. `Ok(Ok(..))` is the hook and what is not
-    /// seen, `Ok(Err(..))` why the rung does not work.
-    fn try_rung(
-        &mut self,
-        kind: Kind,
-        rung: Rung,
-        flags: u32,
-    ) -> Result<Result<(&'static str, Vec<String>), String>, SensorError> {
-        let own = |entry: &Entry| entry.spec.kind == Some(kind) && entry.spec.rung == Some(rung);
-        let shared = rung == Rung::Tracepoint && kind.tracepoint() == Tracepoint::SystemCall;
-        let mut names: Vec<String> = self
-            .programs
-            .iter()
-            .filter(|(_, entry)| own(entry) || (shared && entry.spec.kind.is_none() && entry.spec.rung == Some(rung)))
-            .map(|(name, _)| name.clone())
-            .collect();
-        if !names.iter().any(|name| self.programs[name].spec.essential) {
-            return Ok(Err("no such hook".to_owned()));
-        }
-        // Programs at one hook run in the order of their attachment: those that prepare go first.
-        names.sort_by_key(|name| self.programs[name].spec.essential);
-        let mut lacks = Vec::new();
-        for name in names {
-            if let Err(reason) = self.attach_program(&name) {
-                let spec = &self.programs[&name].spec;
-                if spec.essential {
-                    return Ok(Err(reason));
-                }
-                tracing::debug!(program = name, reason, "hook beside the main one does not work");
-                lacks.push(format!("{} {} is not there", rung.name(), spec.target));
-            }
-        }
-        self.set_interest(kind, flags, Some(rung))?;
-        if kind.has_canary() && !self.answers(kind)? {
-            return Ok(Err("attached, but its canary did not arrive".to_owned()));
-        }
-        let hook = match rung {
-            Rung::Kprobe => Hook::Kprobe.name(),
-            Rung::Tracepoint if shared => Hook::SysExit.name(),
-            Rung::Tracepoint if kind.tracepoint() == Tracepoint::Cgroup => Hook::Cgroup.name(),
-            Rung::Tracepoint => Hook::Tracepoint.name(),
-        };
-        if rung == Rung::Tracepoint && !kind.blind_spot().is_empty() {
-            lacks.insert(0, kind.blind_spot().to_owned());
-        }
-        Ok(Ok((hook, lacks)))
-    }
-
-    fn attach_program(&mut self, name: &str) -> Result<(), String> {
-        let Some(entry) = self.programs.get_mut(name) else { return Err("not in the object".to_owned()) };
-        if let Some(error) = &entry.load_error {
-            return Err(error.clone());
-        }
-        if entry.attached.is_none() {
-            let program = self.object.program_mut(name).ok_or("not in the object")?;
-            entry.attached = Some(program::attach(program, &entry.spec)?);
-        }
-        Ok(())
-    }
-
-    /// Detaches the programs that no kind needs on the rung it is on.
-    fn detach_unused(&mut self) {
-        let status = &self.status;
-        let on = |kind: Kind, rung| status.get(&kind).is_some_and(|s| s.rung == Some(rung));
-        for entry in self.programs.values_mut() {
-            let needed = match (entry.spec.kind, entry.spec.rung) {
-                (_, None) => false,
-                (Some(kind), Some(rung)) => on(kind, rung),
-                (None, Some(rung)) => {
-                    status.keys().any(|&kind| on(kind, rung) && kind.tracepoint() == Tracepoint::SystemCall)
-                }
-            };
-            if !needed {
-                entry.release();
-            }
-        }
-    }
-
-    /// Whether the kind's hook sees an operation of our own.
-    fn answers(&mut self, kind: Kind) -> Result<bool, SensorError> {
-        let counted = match kind.class() {
-            Class::Lifecycle => RUN,
-            _ => CANARY,
-        };
-        let before = self.sums(kind)?[counted];
-        let own = self.config.get(&0, 0).map_err(|e| SensorError::map("CONFIG", e))?[0];
-        self.config.set(0, [own, 1], 0).map_err(|e| SensorError::map("CONFIG", e))?;
-        canary::operate();
-        // A joined thread's exit hook may run a moment after the join returns.
-        let mut patience = CANARY_PATIENCE;
-        let mut arrived = self.sums(kind)?[counted] > before;
-        while !arrived && patience > 0 {
-            std::thread::sleep(CANARY_PAUSE);
-            patience -= 1;
-            arrived = self.sums(kind)?[counted] > before;
-        }
-        self.config.set(0, [own, 0], 0).map_err(|e| SensorError::map("CONFIG", e))?;
-        Ok(arrived)
     }
 
     fn set_interest(&mut self, kind: Kind, flags: u32, rung: Option<Rung>) -> Result<(), SensorError> {
