@@ -40,23 +40,12 @@ struct proc_inode {
 #pragma clang attribute pop
 
 #define PROC_SUPER_MAGIC 0x9fa0
-#define AT_FDCWD -100
 #define AT_REMOVEDIR 0x200
 
 /* Starts a record at the end of a call and returns its body, all 0; the caller appends and submits. */
 static __always_inline void *call_begin(u32 kind, const struct call *c, u32 interest, const u32 body, const u32 slices)
 {
-	u32 key = SLOT_SYS_EXIT;
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
-	if (!slot) {
-		drop(kind, DROPPED_FAULT);
-		return 0;
-	}
-	u32 flags = (c->compat ? COMPAT : 0) | (interest & PROBE ? CANARY : 0);
-	begin(SLOT_SYS_EXIT, current_task(), kind, HOOK_SYS_EXIT, flags, body, slices);
-	void *b = slot->record + sizeof(struct record_header);
-	__builtin_memset(b, 0, body);
-	return b;
+	return record_begin(SLOT_SYS_EXIT, kind, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, body, slices);
 }
 
 /* Appends the path at `from` in user memory and, where it is relative, the directory it starts from. */
@@ -66,13 +55,7 @@ __noinline int put_call_path(u32 slot, u32 index, u32 base, u64 from, s32 dirfd)
 	put_string(slot, index, from, USER_MEMORY | AS_GIVEN);
 	if (bpf_probe_read_user(&first, 1, (void *)from) || first == '/')
 		return 0;
-	if (dirfd == AT_FDCWD) {
-		put_cwd(slot, base, (void *)current_task());
-		return 0;
-	}
-	struct file *f = file_of(dirfd);
-	if (f)
-		put_file_path(slot, base, f);
+	put_directory(slot, base, dirfd);
 	return 0;
 }
 

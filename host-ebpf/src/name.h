@@ -8,7 +8,6 @@
 #pragma once
 #include "syscall.h"
 
-#define AT_FDCWD -100
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFLNK 0120000
@@ -36,15 +35,10 @@ __noinline int put_given(u32 slot, u32 index, u64 from, u32 dirfd, u32 flags)
 	else
 		bpf_probe_read_kernel(&first, 1, (void *)from);
 	struct fs_struct *fs = BPF_CORE_READ(t, fs);
-	if (first == '/') {
+	if (first == '/')
 		put_path(slot, index + 1, (u64)BPF_CORE_READ(fs, root.dentry), (u64)BPF_CORE_READ(fs, root.mnt));
-	} else if ((s32)dirfd == AT_FDCWD) {
-		put_cwd(slot, index + 1, t);
-	} else {
-		struct file *f = file_of(dirfd);
-		if (f)
-			put_file_path(slot, index + 1, f);
-	}
+	else
+		put_directory(slot, index + 1, dirfd);
 	return 0;
 }
 
@@ -77,9 +71,7 @@ __noinline int name_begin_packed(u32 slot, u32 kind_hook_mode, u32 flags_slices,
 	b->more = more;
 	b->mode = kind_hook_mode >> 16;
 	if (i) {
-		b->inode = BPF_CORE_READ(i, i_ino);
-		b->ctime = ctime_ns(i);
-		b->dev = BPF_CORE_READ(i, i_sb, s_dev);
+		fill_inode(b, i);
 		b->mode = BPF_CORE_READ(i, i_mode);
 		b->inode_known = 1;
 	}

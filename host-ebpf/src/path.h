@@ -209,6 +209,18 @@ static __always_inline void put_cwd(u32 slot, u32 index, struct task_struct *t)
 		put_path(slot, index, (u64)BPF_CORE_READ(fs, pwd.dentry), (u64)BPF_CORE_READ(fs, pwd.mnt));
 }
 
+#define AT_FDCWD -100
+
+/* Appends the directory that a relative path starts from: the working directory, or the one behind a descriptor. */
+static __always_inline void put_directory(u32 slot, u32 index, s32 dirfd)
+{
+	struct file *f = dirfd == AT_FDCWD ? 0 : file_of(dirfd);
+	if (dirfd == AT_FDCWD)
+		put_cwd(slot, index, (void *)current_task());
+	else if (f)
+		put_file_path(slot, index, f);
+}
+
 /* Inode change time, ns since the epoch, whatever the kernel calls it. */
 static __always_inline u64 ctime_ns(struct inode *i)
 {
@@ -224,3 +236,12 @@ static __always_inline u64 ctime_ns(struct inode *i)
 		return BPF_CORE_READ(newer, __i_ctime.tv_sec) * 1000000000ull + BPF_CORE_READ(newer, __i_ctime.tv_nsec);
 	return BPF_CORE_READ(old, i_ctime.tv_sec) * 1000000000ull + BPF_CORE_READ(old, i_ctime.tv_nsec);
 }
+
+/* What a body says about an inode, in three fields of these names. */
+#define fill_inode(b, i)                                    \
+	({                                                  \
+		struct inode *inode_ = (i);                 \
+		(b)->inode = BPF_CORE_READ(inode_, i_ino);  \
+		(b)->ctime = ctime_ns(inode_);              \
+		(b)->dev = BPF_CORE_READ(inode_, i_sb, s_dev); \
+	})

@@ -7,7 +7,7 @@ enum { SOCK_STREAM = 1 };
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
-/* The body of connect and bind records. */
+/* The body of records about a socket. */
 #define SOCKET_BODY                                   \
 	{                                             \
 		s32 fd, result;                       \
@@ -109,4 +109,13 @@ static __always_inline bool family_wanted(u16 family, u32 interest)
 		(b)->type_ = BPF_CORE_READ(sk, sk_type);       \
 		(b)->family = family_of(sk);                   \
 		(b)->protocol = BPF_CORE_READ(sk, sk_protocol); \
+	})
+
+/* Starts a record whose body is a `struct type` that begins as SOCKET_BODY does. */
+#define socket_begin(type, slot, kind, hook, flags, interest, sk, slices)                                       \
+	({                                                                                                      \
+		struct type *b_ = record_begin(slot, kind, hook, flags, interest, sizeof(struct type), slices); \
+		if (b_)                                                                                         \
+			fill_socket(b_, sk);                                                                    \
+		b_;                                                                                             \
 	})

@@ -163,6 +163,24 @@ __noinline int begin_packed(u32 slot, u64 task, u32 kind_hook, u32 flags, u32 bo
 	return 0;
 }
 
+/* Starts a record about what the current task does and returns its body, all 0; the caller fills it, appends
+ * slices and submits. 0, and counted, when there is no scratch memory. `interest` is what admit said: the
+ * host's own probe of a hook is marked as that. */
+static __always_inline void *record_begin(u32 slot_index, u32 kind, u32 hook, u32 flags, u32 interest, const u32 body, const u32 slices)
+{
+	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
+	if (!slot) {
+		drop(kind, DROPPED_FAULT);
+		return 0;
+	}
+	if (interest & PROBE)
+		flags |= CANARY;
+	begin(slot_index, current_task(), kind, hook, flags, body, slices);
+	void *b = slot->record + sizeof(struct record_header);
+	__builtin_memset(b, 0, body);
+	return b;
+}
+
 /* Appends the name of the task's cgroup: of the unified hierarchy or, when the task sits in its root
  * (hybrid hosts), of the first v1 controllers where it does not. Resolving the id later would lose
  * short-lived containers. */

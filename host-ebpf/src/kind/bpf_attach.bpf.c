@@ -12,10 +12,6 @@ struct attach_body {
 };
 LAYOUT(attach_body)
 enum attach_slice { ATTACH_PROG_NAME, ATTACH_SYMBOL_NAME, ATTACH_SLICES };
-struct attach_record {
-	struct record_header h;
-	struct attach_body b;
-};
 
 /* Tracee's numbers */
 enum attach_type { ATTACH_UNKNOWN = -1, ATTACH_RAW_TRACEPOINT, ATTACH_TRACEPOINT, ATTACH_KPROBE, ATTACH_KRETPROBE, ATTACH_UPROBE, ATTACH_URETPROBE };
@@ -85,16 +81,11 @@ static __always_inline void put_event(u32 slot, struct perf_event *event, struct
 /* `command` is 0 for the ioctl; `fd` is the event, the link or the program. */
 __noinline int attached(u32 command, u32 fd, s64 result, u32 compat)
 {
-	u32 key = SLOT_SYS_EXIT;
-	if (admit(KIND_BPF_ATTACH, RUNG_TRACEPOINT, true) == REFUSED)
+	u32 interest = admit(KIND_BPF_ATTACH, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
 		return 0;
 	if (result < 0) {
 		filter(KIND_BPF_ATTACH, FILTERED_FAILED);
-		return 0;
-	}
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
-	if (!slot) {
-		drop(KIND_BPF_ATTACH, DROPPED_FAULT);
 		return 0;
 	}
 	struct perf_event *event = 0;
@@ -113,10 +104,10 @@ __noinline int attached(u32 command, u32 fd, s64 result, u32 compat)
 		drop(KIND_BPF_ATTACH, DROPPED_FAULT);
 		return 0;
 	}
-	begin(SLOT_SYS_EXIT, current_task(), KIND_BPF_ATTACH, HOOK_SYS_EXIT, compat ? COMPAT : 0, sizeof(struct attach_body), ATTACH_SLICES);
-	struct attach_body *b = &((struct attach_record *)slot->record)->b;
+	struct attach_body *b = record_begin(SLOT_SYS_EXIT, KIND_BPF_ATTACH, HOOK_SYS_EXIT, compat ? COMPAT : 0, interest, sizeof(*b), ATTACH_SLICES);
+	if (!b)
+		return 0;
 	struct bpf_prog_aux *aux = BPF_CORE_READ(prog, aux);
-	__builtin_memset(b, 0, sizeof(*b));
 	b->prog_type = BPF_CORE_READ(prog, type);
 	b->expected_attach_type = BPF_CORE_READ(prog, expected_attach_type);
 	b->prog_id = BPF_CORE_READ(aux, id);

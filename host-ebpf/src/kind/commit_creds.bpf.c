@@ -33,10 +33,6 @@ struct commit_creds_body {
 };
 LAYOUT(commit_creds_body)
 enum commit_creds_slice { COMMIT_CREDS_SLICES };
-struct commit_creds_record {
-	struct record_header h;
-	struct commit_creds_body b;
-};
 #define BY_EXEC 0xffffffff
 #define BY_ANY 0xfffffffe
 
@@ -98,7 +94,6 @@ static __always_inline void creds_record(u32 slot_index, u32 hook, u32 rung, u32
 	u32 interest = admit(KIND_COMMIT_CREDS, rung, true);
 	if (interest == REFUSED)
 		return;
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
 	struct creds after = {};
 	if (!before) {
 		drop(KIND_COMMIT_CREDS, DROPPED_UNPAIRED);
@@ -109,18 +104,12 @@ static __always_inline void creds_record(u32 slot_index, u32 hook, u32 rung, u32
 		filter(KIND_COMMIT_CREDS, FILTERED_CLASS);
 		return;
 	}
-	if (!slot) {
-		drop(KIND_COMMIT_CREDS, DROPPED_FAULT);
+	struct commit_creds_body *b = record_begin(slot_index, KIND_COMMIT_CREDS, hook, flags, interest, sizeof(*b), COMMIT_CREDS_SLICES);
+	if (!b)
 		return;
-	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(slot_index, current_task(), KIND_COMMIT_CREDS, hook, flags, sizeof(struct commit_creds_body), COMMIT_CREDS_SLICES);
-	struct commit_creds_body *b = &((struct commit_creds_record *)slot->record)->b;
 	b->before = *before;
 	b->after = after;
 	b->call = call;
-	b->reserved = 0;
 	submit(slot_index, false);
 }
 

@@ -9,10 +9,6 @@ struct memfd_body {
 };
 LAYOUT(memfd_body)
 enum memfd_slice { MEMFD_NAME, MEMFD_SLICES };
-struct memfd_record {
-	struct record_header h;
-	struct memfd_body b;
-};
 
 static __always_inline bool memfd_is_call(u32 nr)
 {
@@ -21,23 +17,21 @@ static __always_inline bool memfd_is_call(u32 nr)
 
 __noinline int memfd_created(u64 flags, s64 fd, u32 compat)
 {
-	u32 key = SLOT_SYS_EXIT, interest = admit(KIND_MEMFD_CREATE, RUNG_TRACEPOINT, true);
+	u32 interest = admit(KIND_MEMFD_CREATE, RUNG_TRACEPOINT, true);
 	if (interest == REFUSED)
 		return 0;
 	if (fd < 0) {
 		filter(KIND_MEMFD_CREATE, FILTERED_FAILED);
 		return 0;
 	}
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
 	struct file *f = file_of(fd);
-	if (!slot || !f) {
+	if (!f) {
 		drop(KIND_MEMFD_CREATE, DROPPED_FAULT);
 		return 0;
 	}
-	begin(SLOT_SYS_EXIT, current_task(), KIND_MEMFD_CREATE, HOOK_SYS_EXIT, (compat ? COMPAT : 0) | (interest & PROBE ? CANARY : 0),
-	      sizeof(struct memfd_body), MEMFD_SLICES);
-	struct memfd_body *b = &((struct memfd_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
+	struct memfd_body *b = record_begin(SLOT_SYS_EXIT, KIND_MEMFD_CREATE, HOOK_SYS_EXIT, compat ? COMPAT : 0, interest, sizeof(*b), MEMFD_SLICES);
+	if (!b)
+		return 0;
 	struct inode *inode = BPF_CORE_READ(f, f_inode);
 	b->inode = BPF_CORE_READ(inode, i_ino);
 	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);

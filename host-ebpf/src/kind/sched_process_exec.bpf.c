@@ -257,9 +257,7 @@ int BPF_PROG(sched_process_exec__tracepoint, struct task_struct *task, int old_t
 	__builtin_memset(b, 0, sizeof(*b));
 	struct file *f = BPF_CORE_READ(bprm, file);
 	struct inode *inode = BPF_CORE_READ(f, f_inode);
-	b->inode = BPF_CORE_READ(inode, i_ino);
-	b->ctime = ctime_ns(inode);
-	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	fill_inode(b, inode);
 	b->mode = BPF_CORE_READ(inode, i_mode);
 	b->owner = BPF_CORE_READ(inode, i_uid.val);
 	b->group = BPF_CORE_READ(inode, i_gid.val);

@@ -16,10 +16,6 @@ struct mprotect_body {
 };
 LAYOUT(mprotect_body)
 enum mprotect_slice { MPROTECT_PATHNAME, MPROTECT_SLICES };
-struct mprotect_record {
-	struct record_header h;
-	struct mprotect_body b;
-};
 
 #define PROT_ALL 7
 #define VM_EXEC 4 /* as PROT_EXEC; so are the bits for reading and writing */
@@ -37,22 +33,12 @@ static __always_inline bool mprotect_arguments(struct call *c, s32 *pkey)
 }
 
 /* Starts a record; `file` is what the memory is mapped from, 0 for anonymous memory. */
-static __always_inline struct mprotect_body *mprotect_begin(u32 slot_index, u32 hook, u32 flags, u64 file)
+static __always_inline struct mprotect_body *mprotect_begin(u32 slot_index, u32 hook, u32 flags, u32 interest, u64 file)
 {
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!slot) {
-		drop(KIND_SECURITY_FILE_MPROTECT, DROPPED_FAULT);
-		return 0;
-	}
-	begin(slot_index, current_task(), KIND_SECURITY_FILE_MPROTECT, hook, flags, sizeof(struct mprotect_body), MPROTECT_SLICES);
-	struct mprotect_body *b = &((struct mprotect_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
-	if (file) {
+	struct mprotect_body *b = record_begin(slot_index, KIND_SECURITY_FILE_MPROTECT, hook, flags, interest, sizeof(*b), MPROTECT_SLICES);
+	if (b && file) {
 		struct file *f = (void *)file;
-		struct inode *inode = BPF_CORE_READ(f, f_inode);
-		b->inode = BPF_CORE_READ(inode, i_ino);
-		b->ctime = ctime_ns(inode);
-		b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+		fill_inode(b, BPF_CORE_READ(f, f_inode));
 		put_file_path(slot_index, MPROTECT_PATHNAME, f);
 	}
 	return b;
@@ -82,7 +68,8 @@ int BPF_PROG(security_file_mprotect__tracepoint_return__sys_exit, struct pt_regs
 	call_arguments(regs, &c, true);
 	if (!mprotect_arguments(&c, &pkey) || !(c.arg[2] & VM_EXEC))
 		return 0;
-	if (admit(KIND_SECURITY_FILE_MPROTECT, RUNG_TRACEPOINT, true) == REFUSED)
+	u32 interest = admit(KIND_SECURITY_FILE_MPROTECT, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
 		return 0;
 	if (c.ret < 0) {
 		filter(KIND_SECURITY_FILE_MPROTECT, FILTERED_FAILED);
@@ -91,7 +78,7 @@ int BPF_PROG(security_file_mprotect__tracepoint_return__sys_exit, struct pt_regs
 	/* Fails while another thread changes the address space: the mapping stays unknown. */
 	struct mapping m = {};
 	bpf_find_vma(bpf_get_current_task_btf(), c.arg[0], found_mapping, &m, 0);
-	struct mprotect_body *b = mprotect_begin(SLOT_MPROTECT, HOOK_SYS_EXIT, c.compat ? COMPAT : 0, m.file);
+	struct mprotect_body *b = mprotect_begin(SLOT_MPROTECT, HOOK_SYS_EXIT, c.compat ? COMPAT : 0, interest, m.file);
 	if (!b)
 		return 0;
 	b->address = c.arg[0];
@@ -110,7 +97,8 @@ int security_file_mprotect__kprobe(struct pt_regs *ctx)
 	u32 requested = PT_REGS_PARM2_CORE(ctx);
 	if (!(requested & VM_EXEC))
 		return 0;
-	if (admit(KIND_SECURITY_FILE_MPROTECT, RUNG_KPROBE, true) == REFUSED)
+	u32 interest = admit(KIND_SECURITY_FILE_MPROTECT, RUNG_KPROBE, true);
+	if (interest == REFUSED)
 		return 0;
 	struct vm_area_struct *vma = (void *)PT_REGS_PARM1_CORE(ctx);
 	u32 before = BPF_CORE_READ(vma, vm_flags) & PROT_ALL;
@@ -122,7 +110,7 @@ int security_file_mprotect__kprobe(struct pt_regs *ctx)
 	s32 pkey;
 	running_call(&c);
 	bool by_call = mprotect_arguments(&c, &pkey);
-	struct mprotect_body *b = mprotect_begin(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, (u64)BPF_CORE_READ(vma, vm_file));
+	struct mprotect_body *b = mprotect_begin(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, (u64)BPF_CORE_READ(vma, vm_file));
 	if (!b)
 		return 0;
 	b->address = by_call ? c.arg[0] : 0;

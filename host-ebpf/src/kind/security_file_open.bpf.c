@@ -73,9 +73,7 @@ static __always_inline void open_record(u32 slot_index, u32 hook, u32 flags, u32
 	begin(slot_index, current_task(), KIND_SECURITY_FILE_OPEN, hook, flags, sizeof(struct open_body), OPEN_SLICES);
 	struct open_body *b = &((struct open_record *)slot->record)->b;
 	__builtin_memset(b, 0, sizeof(*b));
-	b->inode = BPF_CORE_READ(inode, i_ino);
-	b->ctime = ctime_ns(inode);
-	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	fill_inode(b, inode);
 	b->mode = BPF_CORE_READ(inode, i_mode);
 	b->flags = f_flags;
 	b->f_mode = f_mode;

@@ -15,26 +15,12 @@ struct unlink_body {
 };
 LAYOUT(unlink_body)
 enum unlink_slice { UNLINK_PATHNAME, UNLINK_BASE, UNLINK_SLICES };
-struct unlink_record {
-	struct record_header h;
-	struct unlink_body b;
-};
 
 #define AT_REMOVEDIR 0x200
 
 static __always_inline struct unlink_body *unlink_begin(u32 slot_index, u32 hook, u32 flags, u32 interest)
 {
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!slot) {
-		drop(KIND_SECURITY_INODE_UNLINK, DROPPED_FAULT);
-		return 0;
-	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(slot_index, current_task(), KIND_SECURITY_INODE_UNLINK, hook, flags, sizeof(struct unlink_body), UNLINK_SLICES);
-	struct unlink_body *b = &((struct unlink_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
-	return b;
+	return record_begin(slot_index, KIND_SECURITY_INODE_UNLINK, hook, flags, interest, sizeof(struct unlink_body), UNLINK_SLICES);
 }
 
 static __always_inline bool unlink_is_call(u32 nr)
@@ -171,9 +157,7 @@ int security_inode_unlink__kprobe(struct pt_regs *ctx)
 		u.mount = known->mount;
 	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
 	u.dentry = dentry;
-	u.inode = BPF_CORE_READ(inode, i_ino);
-	u.ctime = ctime_ns(inode);
-	u.dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	fill_inode(&u, inode);
 	u.mode = BPF_CORE_READ(inode, i_mode);
 	u.seen = 1;
 	bpf_map_update_elem(&UNLINKING, &id, &u, BPF_ANY);

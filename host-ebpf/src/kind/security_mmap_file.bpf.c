@@ -9,10 +9,6 @@ struct mmap_body {
 };
 LAYOUT(mmap_body)
 enum mmap_slice { MMAP_PATHNAME, MMAP_SLICES };
-struct mmap_record {
-	struct record_header h;
-	struct mmap_body b;
-};
 
 #define PROT_EXEC 4
 #define MAP_ANONYMOUS 0x20
@@ -24,8 +20,8 @@ static __always_inline bool mmap_is_call(u32 nr)
 
 __noinline int mapped_executable(u32 prot, u32 flags, s32 fd, s64 result, u32 compat)
 {
-	u32 key = SLOT_SYS_EXIT;
-	if (admit(KIND_SECURITY_MMAP_FILE, RUNG_TRACEPOINT, true) == REFUSED)
+	u32 interest = admit(KIND_SECURITY_MMAP_FILE, RUNG_TRACEPOINT, true);
+	if (interest == REFUSED)
 		return 0;
 	if (result < 0 && result >= -4095) {
 		filter(KIND_SECURITY_MMAP_FILE, FILTERED_FAILED);
@@ -35,18 +31,15 @@ __noinline int mapped_executable(u32 prot, u32 flags, s32 fd, s64 result, u32 co
 		filter(KIND_SECURITY_MMAP_FILE, FILTERED_OTHER);
 		return 0;
 	}
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
 	struct file *f = file_of(fd);
-	if (!slot || !f) { /* another thread closed it already */
+	if (!f) { /* another thread closed it already */
 		drop(KIND_SECURITY_MMAP_FILE, DROPPED_FAULT);
 		return 0;
 	}
-	begin(SLOT_SYS_EXIT, current_task(), KIND_SECURITY_MMAP_FILE, HOOK_SYS_EXIT, compat ? COMPAT : 0, sizeof(struct mmap_body), MMAP_SLICES);
-	struct mmap_body *b = &((struct mmap_record *)slot->record)->b;
-	struct inode *inode = BPF_CORE_READ(f, f_inode);
-	b->inode = BPF_CORE_READ(inode, i_ino);
-	b->ctime = ctime_ns(inode);
-	b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	struct mmap_body *b = record_begin(SLOT_SYS_EXIT, KIND_SECURITY_MMAP_FILE, HOOK_SYS_EXIT, compat ? COMPAT : 0, interest, sizeof(*b), MMAP_SLICES);
+	if (!b)
+		return 0;
+	fill_inode(b, BPF_CORE_READ(f, f_inode));
 	b->flags = BPF_CORE_READ(f, f_flags);
 	b->prot = prot;
 	b->mmap_flags = flags;

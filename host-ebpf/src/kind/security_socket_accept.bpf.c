@@ -9,10 +9,6 @@
 struct accept_body SOCKET_BODY;
 LAYOUT(accept_body)
 enum accept_slice { ACCEPT_LOCAL, ACCEPT_REMOTE, ACCEPT_SLICES };
-struct accept_record {
-	struct record_header h;
-	struct accept_body b;
-};
 
 static __always_inline bool accept_is_call(u32 nr)
 {
@@ -31,10 +27,8 @@ static __always_inline bool accept_arguments(struct call *c)
 /* `fds`: what the call returned, above it the listening descriptor. */
 __noinline int accept_record(u32 slot_index, u32 hook_flags, u32 interest, u64 sock, u64 fds)
 {
-	u32 flags = hook_flags >> 16;
 	struct sock *sk = (void *)sock;
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!sk || !slot) { /* another thread closed it already */
+	if (!sk) { /* another thread closed it already */
 		drop(KIND_SECURITY_SOCKET_ACCEPT, DROPPED_FAULT);
 		return 0;
 	}
@@ -42,12 +36,9 @@ __noinline int accept_record(u32 slot_index, u32 hook_flags, u32 interest, u64 s
 		filter(KIND_SECURITY_SOCKET_ACCEPT, FILTERED_CLASS);
 		return 0;
 	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(slot_index, current_task(), KIND_SECURITY_SOCKET_ACCEPT, hook_flags & 0xffff, flags, sizeof(struct accept_body), ACCEPT_SLICES);
-	struct accept_body *b = &((struct accept_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
-	fill_socket(b, sk);
+	struct accept_body *b = socket_begin(accept_body, slot_index, KIND_SECURITY_SOCKET_ACCEPT, hook_flags & 0xffff, hook_flags >> 16, interest, sk, ACCEPT_SLICES);
+	if (!b)
+		return 0;
 	b->fd = fds >> 32;
 	b->result = fds;
 	b->result_known = 1;

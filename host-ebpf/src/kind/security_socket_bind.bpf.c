@@ -8,26 +8,6 @@
 struct bind_body SOCKET_BODY;
 LAYOUT(bind_body)
 enum bind_slice { BIND_LOCAL, BIND_SLICES };
-struct bind_record {
-	struct record_header h;
-	struct bind_body b;
-};
-
-static __always_inline struct bind_body *bind_begin(u32 slot_index, u32 hook, u32 flags, u32 interest, struct sock *sk)
-{
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!slot) {
-		drop(KIND_SECURITY_SOCKET_BIND, DROPPED_FAULT);
-		return 0;
-	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(slot_index, current_task(), KIND_SECURITY_SOCKET_BIND, hook, flags, sizeof(struct bind_body), BIND_SLICES);
-	struct bind_body *b = &((struct bind_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
-	fill_socket(b, sk);
-	return b;
-}
 
 static __always_inline bool bind_is_call(u32 nr)
 {
@@ -61,7 +41,7 @@ static __always_inline bool bind_sys_exit(struct call *c)
 		filter(KIND_SECURITY_SOCKET_BIND, FILTERED_CLASS);
 		return true;
 	}
-	struct bind_body *b = bind_begin(SLOT_SYS_EXIT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, sk);
+	struct bind_body *b = socket_begin(bind_body, SLOT_SYS_EXIT, KIND_SECURITY_SOCKET_BIND, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, sk, BIND_SLICES);
 	if (!b)
 		return true;
 	b->fd = c->arg[0];
@@ -86,7 +66,7 @@ int security_socket_bind__kprobe(struct pt_regs *ctx)
 	struct call c;
 	running_call(&c);
 	bool by_bind = bind_arguments(&c);
-	struct bind_body *b = bind_begin(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
+	struct bind_body *b = socket_begin(bind_body, SLOT_KPROBE, KIND_SECURITY_SOCKET_BIND, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk, BIND_SLICES);
 	if (!b)
 		return 0;
 	b->fd = by_bind && sock_of(c.arg[0]) == sk ? (s32)c.arg[0] : -1;

@@ -10,27 +10,6 @@
 struct connect_body SOCKET_BODY;
 LAYOUT(connect_body)
 enum connect_slice { REMOTE, CONNECT_LOCAL, CONNECT_SLICES };
-struct connect_record {
-	struct record_header h;
-	struct connect_body b;
-};
-
-/* Starts a record; the caller appends addresses and submits. */
-static __always_inline struct connect_body *connect_begin(u32 slot_index, u32 hook, u32 flags, u32 interest, struct sock *sk)
-{
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!slot) {
-		drop(KIND_SECURITY_SOCKET_CONNECT, DROPPED_FAULT);
-		return 0;
-	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(slot_index, current_task(), KIND_SECURITY_SOCKET_CONNECT, hook, flags, sizeof(struct connect_body), CONNECT_SLICES);
-	struct connect_body *b = &((struct connect_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
-	fill_socket(b, sk);
-	return b;
-}
 
 static __always_inline bool connect_is_call(u32 nr)
 {
@@ -76,7 +55,7 @@ int BPF_PROG(security_socket_connect__tracepoint__inet_sock_set_state, const str
 		u64 id = bpf_get_current_pid_tgid(), value = (u64)sk;
 		bpf_map_update_elem(&CONNECTING, &id, &value, BPF_ANY);
 	}
-	struct connect_body *b = connect_begin(SLOT_SOCK_STATE, HOOK_INET_SOCK_SET_STATE, c.compat ? COMPAT : 0, interest, sk);
+	struct connect_body *b = socket_begin(connect_body, SLOT_SOCK_STATE, KIND_SECURITY_SOCKET_CONNECT, HOOK_INET_SOCK_SET_STATE, c.compat ? COMPAT : 0, interest, sk, CONNECT_SLICES);
 	if (!b)
 		return 0;
 	b->fd = by_fd ? (s32)c.arg[0] : -1;
@@ -121,7 +100,7 @@ static __always_inline bool connect_sys_exit(struct call *c)
 		filter(KIND_SECURITY_SOCKET_CONNECT, FILTERED_PAIRED);
 		return true;
 	}
-	struct connect_body *b = connect_begin(SLOT_SYS_EXIT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, sk);
+	struct connect_body *b = socket_begin(connect_body, SLOT_SYS_EXIT, KIND_SECURITY_SOCKET_CONNECT, HOOK_SYS_EXIT, c->compat ? COMPAT : 0, interest, sk, CONNECT_SLICES);
 	if (!b)
 		return true;
 	b->fd = c->arg[0];
@@ -156,7 +135,7 @@ int security_socket_connect__kprobe(struct pt_regs *ctx)
 	struct call c;
 	running_call(&c);
 	bool by_connect = connect_arguments(&c);
-	struct connect_body *b = connect_begin(SLOT_KPROBE, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk);
+	struct connect_body *b = socket_begin(connect_body, SLOT_KPROBE, KIND_SECURITY_SOCKET_CONNECT, HOOK_KPROBE, c.compat ? COMPAT : 0, interest, sk, CONNECT_SLICES);
 	if (!b)
 		return 0;
 	b->fd = by_connect && sock_of(c.arg[0]) == sk ? (s32)c.arg[0] : -1;

@@ -14,10 +14,6 @@ struct listen_body {
 };
 LAYOUT(listen_body)
 enum listen_slice { LISTEN_LOCAL, LISTEN_SLICES };
-struct listen_record {
-	struct record_header h;
-	struct listen_body b;
-};
 
 static __always_inline bool listen_is_call(u32 nr)
 {
@@ -34,10 +30,8 @@ static __always_inline bool listen_arguments(struct call *c)
 /* `arguments`: the descriptor, above it the backlog. */
 __noinline int listen_record(u32 flags, u32 interest, u64 arguments)
 {
-	u32 slot_index = SLOT_SYS_EXIT;
 	struct sock *sk = sock_of(arguments);
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &slot_index);
-	if (!sk || !slot) {
+	if (!sk) {
 		drop(KIND_SECURITY_SOCKET_LISTEN, DROPPED_FAULT);
 		return 0;
 	}
@@ -45,12 +39,9 @@ __noinline int listen_record(u32 flags, u32 interest, u64 arguments)
 		filter(KIND_SECURITY_SOCKET_LISTEN, FILTERED_CLASS);
 		return 0;
 	}
-	if (interest & PROBE)
-		flags |= CANARY;
-	begin(SLOT_SYS_EXIT, current_task(), KIND_SECURITY_SOCKET_LISTEN, HOOK_SYS_EXIT, flags, sizeof(struct listen_body), LISTEN_SLICES);
-	struct listen_body *b = &((struct listen_record *)slot->record)->b;
-	__builtin_memset(b, 0, sizeof(*b));
-	fill_socket(b, sk);
+	struct listen_body *b = socket_begin(listen_body, SLOT_SYS_EXIT, KIND_SECURITY_SOCKET_LISTEN, HOOK_SYS_EXIT, flags, interest, sk, LISTEN_SLICES);
+	if (!b)
+		return 0;
 	b->fd = arguments;
 	b->backlog = arguments >> 32;
 	b->result_known = 1;

@@ -39,9 +39,7 @@ int seed__iter(struct bpf_iter__task *ctx)
 	struct file *f = BPF_CORE_READ(t, mm, exe_file);
 	if (f) {
 		struct inode *inode = BPF_CORE_READ(f, f_inode);
-		b->inode = BPF_CORE_READ(inode, i_ino);
-		b->ctime = ctime_ns(inode);
-		b->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+		fill_inode(b, inode);
 		b->mode = BPF_CORE_READ(inode, i_mode);
 		put_file_path(SLOT_SEED, SEED_PATHNAME, f);
 	}

@@ -8,10 +8,6 @@ struct dup_body {
 };
 LAYOUT(dup_body)
 enum dup_slice { DUP_REMOTE, DUP_SLICES };
-struct dup_record {
-	struct record_header h;
-	struct dup_body b;
-};
 
 enum { F_DUPFD = 0, F_DUPFD_CLOEXEC = 1030 };
 #define LAST_STANDARD_FD 2
@@ -24,7 +20,7 @@ static __always_inline bool dup_is_call(u32 nr)
 
 __noinline int duplicated(s32 old, s64 new, u32 compat)
 {
-	u32 key = SLOT_SYS_EXIT, interest = admit(KIND_SOCKET_DUP, RUNG_TRACEPOINT, true);
+	u32 interest = admit(KIND_SOCKET_DUP, RUNG_TRACEPOINT, true);
 	if (interest == REFUSED)
 		return 0;
 	if (new < 0) {
@@ -40,13 +36,9 @@ __noinline int duplicated(s32 old, s64 new, u32 compat)
 		filter(KIND_SOCKET_DUP, FILTERED_OTHER);
 		return 0;
 	}
-	struct small_slot *slot = bpf_map_lookup_elem(&SMALL_SLOTS, &key);
-	if (!slot) {
-		drop(KIND_SOCKET_DUP, DROPPED_FAULT);
+	struct dup_body *b = record_begin(SLOT_SYS_EXIT, KIND_SOCKET_DUP, HOOK_SYS_EXIT, compat ? COMPAT : 0, interest, sizeof(*b), DUP_SLICES);
+	if (!b)
 		return 0;
-	}
-	begin(SLOT_SYS_EXIT, current_task(), KIND_SOCKET_DUP, HOOK_SYS_EXIT, compat ? COMPAT : 0, sizeof(struct dup_body), DUP_SLICES);
-	struct dup_body *b = &((struct dup_record *)slot->record)->b;
 	b->old_fd = old;
 	b->new_fd = new;
 	b->family = family_of(sk);
