@@ -371,6 +371,10 @@ struct trace_event_call {
 struct trace_event_call___tracepoint {
 	struct tracepoint *tp;
 };
+struct event_filter;
+struct trace_event_call___before_6_12 {
+	struct event_filter *filter;
+};
 struct trace_event_call___5_15 {
 	struct {
 	} refcnt;

@@ -39,8 +39,6 @@ static __always_inline void *object_of(u32 fd, u64 name)
 	return first == name ? BPF_CORE_READ(f, private_data) : 0;
 }
 
-#define FL_TRACEPOINT 0x10
-
 /* The kernel's kprobe behind the event of one, where the kernel has such. */
 static __always_inline void put_kprobe(u32 slot, struct trace_event_call *call, struct attach_body *b)
 {
@@ -63,10 +61,13 @@ static __always_inline void put_event(u32 slot, struct perf_event *event, struct
 	struct trace_event_call *call = BPF_CORE_READ(event, tp_event);
 	if (!call)
 		return;
-	/* one flag was put in between with 5.15 */
-	bool newer = bpf_core_field_exists(((struct trace_event_call___5_15 *)call)->refcnt);
-	u32 flags = BPF_CORE_READ(call, flags), kprobe = newer ? 0x40 : 0x20, uprobe = newer ? 0x80 : 0x40;
-	if (flags & FL_TRACEPOINT) {
+	/* The flags are bits in a row: TRACEPOINT, DYNAMIC (put in between with 5.15), KPROBE, UPROBE. The first of all,
+	 * FILTERED, went away with 6.12, and with it the field that it was about. */
+	u32 flags = BPF_CORE_READ(call, flags);
+	u32 tracepoint = bpf_core_field_exists(((struct trace_event_call___before_6_12 *)call)->filter) ? 0x10 : 0x08;
+	u32 kprobe = tracepoint << (bpf_core_field_exists(((struct trace_event_call___5_15 *)call)->refcnt) ? 2 : 1);
+	u32 uprobe = kprobe << 1;
+	if (flags & tracepoint) {
 		struct trace_event_call___tracepoint *c = (void *)call;
 		b->attach_type = ATTACH_TRACEPOINT;
 		b->address_known = 1;

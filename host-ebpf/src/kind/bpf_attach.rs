@@ -3,7 +3,7 @@
 use crate::record::layout;
 
 /// See [`super::Kind::blind_spot`].
-pub(super) const BLIND_SPOT: &str = "BPF_PROG_ATTACH shows the program that the call named; helper functions are not known; from 6.12 the function of a kprobe is not known";
+pub(super) const BLIND_SPOT: &str = "BPF_PROG_ATTACH shows the program that the call named; helper functions are not known";
 /// See [`super::Kind::tracepoint`].
 pub(super) const TRACEPOINT: super::Tracepoint = super::Tracepoint::SystemCall;
 /// See [`super::Kind::has_canary`].

@@ -11,6 +11,7 @@ const PROG_LOAD: u32 = 5;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 const KPROBE: u32 = 2;
+const TRACEPOINT: u32 = 5;
 const PERF_EVENT: u32 = 7;
 const RAW_TRACEPOINT: u32 = 17;
 const IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
@@ -93,6 +94,20 @@ fn kprobe() -> io::Result<()> {
     perf_event(&program(KPROBE, "picket_kprobe")?, &attr)
 }
 
+/// A tracepoint as perf names it: by the number that the tracing file system has for it.
+fn tracepoint() -> io::Result<()> {
+    const PERF_TYPE_TRACEPOINT: u32 = 2;
+    let number: u64 = fs::read_to_string("/sys/kernel/tracing/events/sched/sched_switch/id")?
+        .trim()
+        .parse()
+        .map_err(io::Error::other)?;
+    let attr = Attr::new()
+        .set(0, &PERF_TYPE_TRACEPOINT.to_ne_bytes())
+        .set(4, &(PERF_ATTR_BYTES as u32).to_ne_bytes())
+        .set(8, &number.to_ne_bytes());
+    perf_event(&program(TRACEPOINT, "picket_trace")?, &attr)
+}
+
 pub fn act() -> io::Result<()> {
     let raw = program(RAW_TRACEPOINT, "picket_raw")?;
     println!("bpf-raw-id {}", id(&raw)?);
@@ -108,6 +123,9 @@ pub fn act() -> io::Result<()> {
     }
     if let Err(error) = kprobe() {
         println!("bpf-kprobe-unavailable {error}");
+    }
+    if let Err(error) = tracepoint() {
+        println!("bpf-tracepoint-unavailable {error}");
     }
     // An ioctl of the same number on something else is no attachment.
     let null = File::open("/dev/null")?;

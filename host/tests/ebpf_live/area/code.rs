@@ -388,18 +388,25 @@ fn attachments(o: &Observed<'_>, r: &mut Report) {
         println!("  skipped: no kprobe here: {error}");
     } else {
         let kprobe = named(b"picket_kprobe");
-        let unnamed = kprobe.is_some_and(|(_, b)| b.prog_type == 2 && b.address_known == 0);
-        if unnamed {
-            println!("  skipped: this kernel keeps the function of a kprobe where it is not looked for (seen on 6.12)");
-        }
         r.that(
             "bpf_attach: a kprobe, by the name of its function",
-            unnamed
-                || kprobe.is_some_and(|(x, b)| {
-                    x.slice(Attach::SYMBOL_NAME).bytes == b"do_nanosleep"
-                        && (b.prog_type, b.attach_type, b.address_known) == (2, 2, 1)
-                        && b.symbol_address != 0
-                }),
+            kprobe.is_some_and(|(x, b)| {
+                x.slice(Attach::SYMBOL_NAME).bytes == b"do_nanosleep"
+                    && (b.prog_type, b.attach_type, b.address_known) == (2, 2, 1)
+                    && b.symbol_address != 0
+            }),
+            || format!("{all:?}"),
+        );
+    }
+    if let Some(error) = o.facts.get("bpf-tracepoint-unavailable") {
+        println!("  skipped: no tracepoint by number here: {error}");
+    } else {
+        let tracepoint = named(b"picket_trace");
+        r.that(
+            "bpf_attach: a tracepoint, by its name",
+            tracepoint.is_some_and(|(x, b)| {
+                x.slice(Attach::SYMBOL_NAME).bytes == b"sched_switch" && (b.prog_type, b.attach_type) == (5, 1)
+            }),
             || format!("{all:?}"),
         );
     }
