@@ -8,15 +8,14 @@
 #define DNS_HEADER 12
 enum { IPPROTO_TCP = 6, IPPROTO_UDP = 17 };
 
-#define DNS_BODY                                  \
-	{                                         \
-		u8 source[16], destination[16];   \
-		u32 packet_length, ifindex;       \
-		u16 source_port, destination_port; \
-		u8 version, protocol;             \
-		u16 reserved;                     \
-	}
-struct dns_body DNS_BODY;
+struct dns_body {
+	u8 source[16], destination[16];
+	u32 packet_length, ifindex;
+	u16 source_port, destination_port;
+	u8 version, protocol;
+	u16 reserved;
+};
+LAYOUT(dns_body)
 struct dns_record {
 	struct record_header h;
 	struct dns_body b;

@@ -14,10 +14,12 @@
 //! The C side is `record.h` and `kind/<kind>.bpf.c`; `tests/layout.rs` compares both through the BTF
 //! that clang wrote into the object.
 
+mod bodies;
 mod control;
 pub mod kind;
 mod record;
 
+pub use bodies::Dns;
 pub use control::{
     Binary, Config, Dropped, Filtered, Filters, Interest, KindCounters, PathClasses, PathState, PathWish, Rung,
     Throttled,

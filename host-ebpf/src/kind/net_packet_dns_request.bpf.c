@@ -5,8 +5,6 @@
  */
 #include "../dns.h"
 
-struct dns_request_body DNS_BODY;
-LAYOUT(dns_request_body)
 
 SEC("cgroup_skb/egress")
 int net_packet_dns_request__cgroup(struct __sk_buff *skb)

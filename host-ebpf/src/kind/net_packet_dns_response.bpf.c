@@ -6,8 +6,6 @@
  */
 #include "../dns.h"
 
-struct dns_response_body DNS_BODY;
-LAYOUT(dns_response_body)
 
 SEC("cgroup_skb/egress")
 int net_packet_dns_response__cgroup__egress(struct __sk_buff *skb)

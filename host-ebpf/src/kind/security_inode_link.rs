@@ -1,6 +1,6 @@
 //! A file got a second name (a hard link).
 
-use crate::record::layout;
+use crate::bodies::name_body;
 
 /// See [`super::Kind::blind_spot`].
 pub(super) const BLIND_SPOT: &str = "links by io_uring are not seen; inode, device and ctime are not known";
@@ -9,24 +9,13 @@ pub(super) const TRACEPOINT: super::Tracepoint = super::Tracepoint::SystemCall;
 /// See [`super::Kind::has_canary`].
 pub(super) const CANARY: bool = true;
 
-layout! {
+name_body! {
     /// Body of `security_inode_link`.
-    pub struct Link = "link_body" {
-        /// Inode of the file, valid when `inode_known` is 1.
-        pub inode: u64,
-        /// Its change time, ns since the epoch, valid when `inode_known` is 1.
-        pub ctime: u64,
-        /// Device as the kernel encodes it, valid when `inode_known` is 1.
-        pub dev: u32,
-        /// Zero.
-        pub reserved2: u32,
-        /// `i_mode`, valid when `inode_known` is 1.
-        pub mode: u16,
-        /// Whether the hook saw the inode.
-        pub inode_known: u8,
-        /// Zero.
-        pub reserved: [u8; 5],
-    }
+    Link = "link_body",
+    /// Zero.
+    reserved2,
+    /// `i_mode`, valid when `inode_known` is 1.
+    mode
 }
 
 impl Link {

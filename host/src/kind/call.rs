@@ -2,7 +2,7 @@
 
 use picket_ebpf::{Record, SliceFlags};
 
-use super::{Field, Type};
+use super::{Field, Type, given};
 use crate::slab::{Cell, Slab};
 
 /// `System.EventID` of a call: its number, where the architecture has the call; else what Tracee has for it.
@@ -45,33 +45,9 @@ pub(super) fn path(record: &Record<'_>, slab: &mut Slab, index: usize, base: usi
     let Some(bytes) = path.present() else { return Cell::Absent };
     let relative = path.flags.has(SliceFlags::AS_GIVEN) && !bytes.starts_with(b"/");
     match record.slice(base).present().filter(|_| relative) {
-        Some(base) => slab.text(&join(base, bytes)),
+        Some(base) => slab.text(&given::join(base, bytes)),
         None => slab.text(bytes),
     }
-}
-
-/// `base` and a relative path as one; `.` and `..` are resolved by name, which symbolic links may make wrong:
-/// the hook says that the path came from user memory.
-fn join(base: &[u8], relative: &[u8]) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for part in base.split(|&b| b == b'/').chain(relative.split(|&b| b == b'/')) {
-        match part {
-            b"" | b"." => {}
-            b".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let mut path = Vec::with_capacity(base.len() + relative.len() + 2);
-    for part in parts {
-        path.push(b'/');
-        path.extend_from_slice(part);
-    }
-    if path.is_empty() {
-        path.push(b'/');
-    }
-    path
 }
 
 /// Number of the [`TARGET`] fields.
@@ -141,14 +117,5 @@ pub(super) mod tests {
         let mut data = json["EventData"].take();
         data.as_object_mut().expect("an object").remove("ProcInfo");
         data
-    }
-
-    #[test]
-    fn relative_paths_are_joined() {
-        assert_eq!(join(b"/tmp/a", b"x"), b"/tmp/a/x");
-        assert_eq!(join(b"/tmp/a", b"./../b//x"), b"/tmp/b/x");
-        assert_eq!(join(b"/", b"../x"), b"/x");
-        assert_eq!(join(b"/srv", b".."), b"/");
-        assert_eq!(join(b"/srv", b""), b"/srv");
     }
 }

@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use picket_ebpf::Dns;
+
 use super::{Field, Type};
 use crate::slab::{Cell, Slab};
 
@@ -25,28 +27,18 @@ pub(super) const PACKET: [Field; PACKET_CELLS] = [
 /// Number of cells of [`PACKET`].
 pub(super) const PACKET_CELLS: usize = 7;
 
-/// A packet's ends, whichever kind's body they come from.
-pub(super) struct Ends {
-    pub version: u8,
-    pub protocol: u8,
-    pub source: [u8; 16],
-    pub destination: [u8; 16],
-    pub ports: (u16, u16),
-    pub length: u32,
-}
-
 /// Fills the cells of [`PACKET`].
-pub(super) fn fill(ends: &Ends, slab: &mut Slab, cells: &mut [Cell]) {
-    let address = |bytes: [u8; 16]| match (ends.version, bytes) {
+pub(super) fn fill(body: &Dns, slab: &mut Slab, cells: &mut [Cell]) {
+    let address = |bytes: [u8; 16]| match (body.version, bytes) {
         (4, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
         _ => IpAddr::V6(Ipv6Addr::from(bytes)),
     };
-    cells[0] = slab.format(format_args!("{}", address(ends.source)));
-    cells[1] = slab.format(format_args!("{}", address(ends.destination)));
-    cells[2] = Cell::Unsigned(u64::from(ends.ports.0));
-    cells[3] = Cell::Unsigned(u64::from(ends.ports.1));
-    cells[4] = Cell::Unsigned(u64::from(ends.protocol));
-    cells[5] = Cell::Unsigned(u64::from(ends.length));
+    cells[0] = slab.format(format_args!("{}", address(body.source)));
+    cells[1] = slab.format(format_args!("{}", address(body.destination)));
+    cells[2] = Cell::Unsigned(u64::from(body.source_port));
+    cells[3] = Cell::Unsigned(u64::from(body.destination_port));
+    cells[4] = Cell::Unsigned(u64::from(body.protocol));
+    cells[5] = Cell::Unsigned(u64::from(body.packet_length));
     cells[6] = slab.text(b"any");
 }
 

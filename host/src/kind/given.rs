@@ -26,7 +26,7 @@ pub(super) fn object(known: u8, inode: u64, dev: u32, ctime: u64) -> [Cell; 3] {
 
 /// `base` and what was given as one; `.` and `..` are resolved by name, which symbolic links may make wrong: the hook says
 /// that the path came from user memory. Absolute only if the base is: one that was cut is not.
-fn join<'p>(base: &'p [u8], given: &[u8]) -> Cow<'p, [u8]> {
+pub(super) fn join<'p>(base: &'p [u8], given: &[u8]) -> Cow<'p, [u8]> {
     if given.is_empty() {
         return Cow::Borrowed(base);
     }
@@ -57,6 +57,8 @@ mod tests {
             ("/tmp/a", "x", "/tmp/a/x"),
             ("/tmp/a", "./../b//x", "/tmp/b/x"),
             ("/", "../x", "/x"),
+            ("/srv", "..", "/"),
+            ("/srv", "", "/srv"),
             ("/", "/etc/../x/", "/x"),
             ("/", "/", "/"),
             ("/jail", "/etc/x", "/jail/etc/x"),

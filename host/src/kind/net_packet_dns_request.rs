@@ -3,7 +3,7 @@
 use picket_ebpf::Record;
 use picket_ebpf::kind::net_packet_dns_request::DnsRequest;
 
-use super::dns::{self, Ends, PACKET, PACKET_CELLS};
+use super::dns::{self, PACKET, PACKET_CELLS};
 use super::{Field, Kind, Type};
 use crate::dns::{Question, parse};
 use crate::slab::{Cell, Slab};
@@ -47,15 +47,7 @@ static FIELDS: [Field; INCOMPLETE + 1] = {
 
 fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     let Some(body) = record.body::<DnsRequest>() else { return };
-    let ends = Ends {
-        version: body.version,
-        protocol: body.protocol,
-        source: body.source,
-        destination: body.destination,
-        ports: (body.source_port, body.destination_port),
-        length: body.packet_length,
-    };
-    dns::fill(&ends, slab, cells);
+    dns::fill(&body, slab, cells);
     let Some(message) = record.slice(DnsRequest::MESSAGE).present().and_then(parse) else { return };
     cells[QUESTIONS] = slab.json(&message.questions);
     if message.incomplete {

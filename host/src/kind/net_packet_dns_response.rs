@@ -3,7 +3,7 @@
 use picket_ebpf::Record;
 use picket_ebpf::kind::net_packet_dns_response::DnsResponse;
 
-use super::dns::{self, Ends, PACKET, PACKET_CELLS};
+use super::dns::{self, PACKET, PACKET_CELLS};
 use super::{Field, Kind, LogSource, Rows, Type};
 use crate::dns::{Response, parse};
 use crate::slab::{Cell, Slab};
@@ -54,15 +54,7 @@ static FIELDS: [Field; INCOMPLETE + 1] = {
 
 fn decode(record: &Record<'_>, slab: &mut Slab, cells: &mut [Cell]) {
     let Some(body) = record.body::<DnsResponse>() else { return };
-    let ends = Ends {
-        version: body.version,
-        protocol: body.protocol,
-        source: body.source,
-        destination: body.destination,
-        ports: (body.source_port, body.destination_port),
-        length: body.packet_length,
-    };
-    dns::fill(&ends, slab, cells);
+    dns::fill(&body, slab, cells);
     let Some(mut message) = record.slice(DnsResponse::MESSAGE).present().and_then(parse) else { return };
     let mut answers = std::mem::take(&mut message.answers);
     // More than one question is never seen in practice; the answers cannot be told apart then.
