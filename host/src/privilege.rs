@@ -40,7 +40,7 @@ struct Reason {
     needed: fn(&Needs) -> bool,
 }
 
-const REASONS: [Reason; 6] = [
+const REASONS: [Reason; 7] = [
     Reason {
         capability: Capability::CAP_BPF,
         why: "attach what a reload asks for, and read the counters",
@@ -57,6 +57,11 @@ const REASONS: [Reason; 6] = [
         capability: Capability::CAP_NET_ADMIN,
         why: "attach hooks to control groups at a reload",
         needed: |n| n.network_hooks,
+    },
+    Reason {
+        capability: Capability::CAP_SYS_ADMIN,
+        why: "attach kernel probes at a reload, which perf_event_paranoid above 2 leaves to this capability alone",
+        needed: |_| perf_needs_admin(),
     },
     Reason { capability: Capability::CAP_NET_BIND_SERVICE, why: "listen at metrics_listen", needed: |n| n.low_port },
 ];
@@ -77,10 +82,6 @@ pub fn give_up(needs: &Needs) -> Result<(), PrivilegeError> {
         REASONS.iter().filter(|r| (r.needed)(needs)).map(|r| r.capability).filter(|c| permitted.contains(c)).collect();
     if !keep.contains(&Capability::CAP_BPF) && permitted.contains(&Capability::CAP_SYS_ADMIN) {
         // Started by something older than CAP_BPF, which hands out only what it knows.
-        keep.insert(Capability::CAP_SYS_ADMIN);
-    }
-    // Debian's kernels ask for it, and for nothing less, when a kprobe is attached again at a reload.
-    if perf_needs_admin() && permitted.contains(&Capability::CAP_SYS_ADMIN) {
         keep.insert(Capability::CAP_SYS_ADMIN);
     }
     // The bounding set goes first: taking from it needs CAP_SETPCAP. Without that, no_new_privs has to do.
