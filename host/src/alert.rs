@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::pipeline::Flight;
 use crate::process::{self, Image, Process};
 use crate::slab::{Slab, Value};
+use crate::text::hex;
 
 /// Version of the format; fields are only ever added.
 pub(crate) const FORMAT: u32 = 1;
@@ -433,13 +434,6 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
         hash.update(part);
     }
     hex(&hash.finalize()[..16])
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
-        out.push_str(&format!("{b:02x}"));
-        out
-    })
 }
 
 fn text_of(value: &Value<'_>) -> Vec<u8> {

@@ -300,7 +300,7 @@ impl Work {
             let taken =
                 intake.take(&Input::Record(bytes), builder, &shared.ledger, |kind: KindId| generation.wants(kind));
             if let Err(e) = taken {
-                tracing::warn!(error = %crate::reload::chain(&e), "a kernel record could not be decoded");
+                tracing::warn!(error = %crate::text::chain(&e), "a kernel record could not be decoded");
             }
         })?;
         Ok(())
@@ -531,7 +531,7 @@ fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
                     // Its threads are gone, which only a panic does before this thread ends: so does the process.
                     return;
                 }
-                tracing::error!(error = %crate::reload::chain(&e), alerts = group.len(), "alerts wait for the spool");
+                tracing::error!(error = %crate::text::chain(&e), alerts = group.len(), "alerts wait for the spool");
                 std::thread::sleep(RETRY);
             }
         }

@@ -33,5 +33,6 @@ pub mod reload;
 pub mod ruletest;
 pub mod sensor;
 pub mod slab;
+pub mod text;
 pub mod units;
 pub mod watch;

@@ -17,8 +17,9 @@ use crate::generation::Generation;
 use crate::lane::Rejected;
 use crate::privilege;
 use crate::process::HashAccount;
-use crate::reload::{Inputs, Loader, chain};
+use crate::reload::{Inputs, Loader};
 use crate::sensor::ebpf::Noisy;
+use crate::text::chain;
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
 
 /// How the config is made again: file, environment and flags as at the start.

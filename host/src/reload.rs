@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::alert::hex;
 use crate::collect;
 use crate::config::{Auditd, Config};
 use crate::detection::{Diagnostic, Gravity};
@@ -18,6 +17,7 @@ use crate::kind::{Catalogue, Opens};
 use crate::lane::{Exits, Lane, Rejected, Start};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, WhenFull};
+use crate::text::{chain, hex};
 use crate::watch::{self, FileSet, Snapshot, WatchError};
 
 /// One rule or guest file as it was read.
@@ -163,11 +163,8 @@ impl Loader {
         if !force && before > 0 && lost > before as f64 * inputs.config.reload.max_shrink {
             return Err(Refused::MassChange { before, after });
         }
-        next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
-        next.hashes = Generation::wants_hashes(next.enrichers.iter().chain(&next.detectors));
-        next.paths = collect::paths_of(next.enrichers.iter().chain(&next.detectors), &next.catalogue);
         next.collect = inputs.config.collect.clone();
-        next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
+        settle(&mut next);
         next.stale = stale;
         next.diagnostics = diagnostics;
         Ok(next)
@@ -201,10 +198,7 @@ impl Loader {
         for analytic in next.detectors.iter().flat_map(|l| &l.guest.plan.analytics) {
             *next.rules.entry(analytic.file.clone()).or_default() += 1;
         }
-        next.interest = Generation::interest_of(next.enrichers.iter().chain(&next.detectors));
-        next.hashes = Generation::wants_hashes(next.enrichers.iter().chain(&next.detectors));
-        next.paths = collect::paths_of(next.enrichers.iter().chain(&next.detectors), &next.catalogue);
-        next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
+        settle(&mut next);
         Some(next)
     }
 
@@ -439,6 +433,14 @@ fn file_fault(code: &str, file: &str, why: &str) -> Diagnostic {
     }
 }
 
+/// What follows from the lanes: what they ask for, and the digest.
+fn settle(next: &mut Generation) {
+    next.interest = Generation::interest_of(next.lanes());
+    next.hashes = Generation::wants_hashes(next.lanes());
+    next.paths = collect::paths_of(next.lanes(), &next.catalogue);
+    next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
+}
+
 fn digest<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -446,16 +448,4 @@ fn digest<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {
         hash.update(part);
     }
     hex(&hash.finalize())
-}
-
-/// An error with its sources, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(e) = source {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
-        source = e.source();
-    }
-    text
 }

@@ -196,7 +196,7 @@ fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
                                 fed.events.push(place);
                                 line += 1;
                             }
-                            Err(e) => fed.error = Some(crate::reload::chain(&e)),
+                            Err(e) => fed.error = Some(crate::text::chain(&e)),
                         }
                     }
                 }

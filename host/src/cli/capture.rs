@@ -14,8 +14,8 @@ use crate::generation::{Generation, Interest};
 use crate::host_facts;
 use crate::lane::Exits;
 use crate::privilege::{self, Needs};
-use crate::reload::chain;
 use crate::sensor::ebpf::Ebpf;
+use crate::text::chain;
 
 use super::args::{CaptureArgs, ExitCode, Global};
 use super::load;

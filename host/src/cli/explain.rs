@@ -34,7 +34,7 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let offline = match Offline::load(&inputs, false, load::cache_dir(&inputs.config)) {
         Ok(offline) => offline,
         Err(e) => {
-            eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
+            eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
             return Ok(ExitCode::BadSetup);
         }
     };
@@ -61,7 +61,7 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         },
     );
     if let Err(e) = added {
-        eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
+        eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
         return Ok(ExitCode::BadInput);
     }
     let slab = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).context("the event was lost")?;

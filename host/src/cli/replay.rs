@@ -23,7 +23,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let offline = match Offline::load(&inputs, args.all_log_sources, cache) {
         Ok(offline) => offline,
         Err(e) => {
-            eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
+            eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
             return Ok(ExitCode::BadSetup);
         }
     };
@@ -52,7 +52,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
             let mut say = |what: &dyn std::error::Error| {
                 bad += 1;
                 if bad <= NAMED {
-                    eprintln!("error: {}", escape_str(&crate::reload::chain(what)));
+                    eprintln!("error: {}", escape_str(&crate::text::chain(what)));
                 }
             };
             loop {

@@ -21,8 +21,9 @@ use crate::live::{Ask, Attempts, Front, ReadConfig, Reloader};
 use crate::notice::now;
 use crate::privilege::{self, Needs};
 use crate::queue::WhenFull;
-use crate::reload::{Loader, Mode, chain};
+use crate::reload::{Loader, Mode};
 use crate::sensor::ebpf::Ebpf;
+use crate::text::chain;
 
 use super::args::{ExitCode, Format, Global, RunArgs};
 use super::terminal::{Paint, escape_str};

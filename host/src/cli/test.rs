@@ -83,7 +83,7 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
     let offline = match Offline::load(inputs, false, load::cache_dir(&inputs.config)) {
         Ok(offline) => offline,
         Err(e) => {
-            eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
+            eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
             return Ok(ExitCode::BadSetup);
         }
     };

@@ -26,7 +26,7 @@ pub fn run(args: &ValidateArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let offline = match Offline::load(&inputs, false, load::cache_dir(&inputs.config)) {
         Ok(offline) => offline,
         Err(e) => {
-            eprintln!("error: {}", escape_str(&crate::reload::chain(&e)));
+            eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
             return Ok(ExitCode::BadSetup);
         }
     };

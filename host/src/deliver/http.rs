@@ -103,8 +103,8 @@ impl Client {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> (Reply, Option<String>) {
         let response = match self.inner.request(request).await {
             Ok(response) => response,
-            Err(e) if e.is_connect() => return (Reply::Unreachable, Some(chain(&e))),
-            Err(e) => return (Reply::Lost, Some(chain(&e))),
+            Err(e) if e.is_connect() => return (Reply::Unreachable, Some(said(&e))),
+            Err(e) => return (Reply::Lost, Some(said(&e))),
         };
         let status = response.status();
         let wait = wait_asked(response.headers());
@@ -152,13 +152,7 @@ fn request(target: &Target, id: &str, body: Bytes) -> Result<Request<Full<Bytes>
 }
 
 /// An error with its causes on one line, control characters escaped. The url is not in it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).take(500).collect()
+fn said(error: &dyn Error) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { vec![c] };
+    crate::text::chain(error).chars().flat_map(escape).take(500).collect()
 }

@@ -370,14 +370,3 @@ fn make_private_dir(dir: &Path) -> Result<(), DeliverError> {
         .create(dir)
         .map_err(|source| DeliverError::Spool(Arc::new(SpoolError::Create { path: dir.to_owned(), source })))
 }
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

@@ -127,17 +127,17 @@ impl Writer {
         let result = catch_unwind(AssertUnwindSafe(|| spool.commit(changes, &mut book)))
             .unwrap_or_else(|_| Err(SpoolError::Panicked { path: spool.path().to_owned() }));
         if let Err(e) = &result {
-            tracing::error!(error = %super::chain(e), "spool write failed");
+            tracing::error!(error = %crate::text::chain(e), "spool write failed");
             let mut trouble = lock(&self.shared.trouble);
             trouble.write_errors += 1;
-            trouble.last_error = Some(super::chain(e));
+            trouble.last_error = Some(crate::text::chain(e));
             match spool.reopen(&mut book, e.is_damage()) {
                 Ok(None) => {}
                 Ok(Some(aside)) => {
                     tracing::error!(moved_to = %aside.display(), "spool was damaged: moved aside, a new one begun");
                     trouble.moved_aside = Some(aside);
                 }
-                Err(e) => tracing::error!(error = %super::chain(&e), "spool cannot be opened again yet"),
+                Err(e) => tracing::error!(error = %crate::text::chain(&e), "spool cannot be opened again yet"),
             }
         }
         *lock(&self.shared.book) = book;

@@ -1,5 +1,6 @@
 //! The engine: compiles components, and ticks the deadlines of those that run.
 
+use crate::text::hex;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -170,16 +171,6 @@ fn own_directory(dir: &Path) -> Result<(), GuestError> {
     Ok(())
 }
 
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,10 +210,5 @@ mod tests {
         let large = vec![0; MAX_COMPONENT_BYTES + 1];
         let refused = runtime.compile("x", Path::new("x.wasm"), &large).unwrap_err().to_string();
         assert_eq!(refused, "x.wasm: 67108865 bytes is above the limit of 67108864 bytes for a guest");
-    }
-
-    #[test]
-    fn hex_is_lower_case_and_padded() {
-        assert_eq!(hex(&[0x0a, 0xff]), "0aff");
     }
 }

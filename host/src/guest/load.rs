@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bindings::types;
 use super::context::{Shared, Turn, lock};
-use super::engine::{Component, Runtime, hex};
+use super::engine::{Component, Runtime};
 use super::enriched::OwnedValue;
 use super::instance::Instance;
 use super::limits::Limits;
@@ -18,6 +18,7 @@ use super::{GuestError, LoadError, World};
 use crate::detection::Diagnostic;
 use crate::kind::{Catalogue, Selection};
 use crate::slab::Slab;
+use crate::text::hex;
 
 /// Nodes of one explanation.
 const MAX_NODES: usize = 20_000;

@@ -6,10 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::bindings::types;
 use super::context::printable;
-use super::engine::hex;
 use super::instance::Handled;
 use super::limits::Limits;
 use crate::detection::{Analytic, Detection, Evidence, Level};
+use crate::text::hex;
 
 /// Messages of failures kept per slab; the rest is only counted.
 pub(super) const MAX_MESSAGES: usize = 16;

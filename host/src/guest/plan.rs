@@ -7,12 +7,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::bindings::types;
 use super::context::printable;
-use super::engine::{Component, hex};
+use super::engine::Component;
 use super::load::File;
 use super::outcome::level;
 use super::{GuestError, World};
 use crate::detection::{Analytic, Diagnostic, Gravity};
 use crate::kind::{Availability, Bound, Catalogue, EnrichOutput, KindId, Op, Selection, Shape, Source, WhereClause};
+use crate::text::hex;
 
 /// Bounds of a plan: far above what any guest needs, and low enough that none costs more than memory.
 const MAX_SUBSCRIPTIONS: usize = 4_096;

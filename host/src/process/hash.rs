@@ -12,8 +12,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{FileId, Image, Key, Process, SHA256, procfs};
-use crate::alert::hex;
 use crate::ledger::Count;
+use crate::text::hex;
 
 /// Longest time on one file; what takes longer lies on a medium that cannot be waited for.
 const PATIENCE: Duration = Duration::from_secs(2);

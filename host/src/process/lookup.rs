@@ -247,7 +247,7 @@ impl Worker {
                 }
                 Err(e) => {
                     let found = on_disk();
-                    let why = crate::reload::chain(&e);
+                    let why = crate::text::chain(&e);
                     if self.failed.as_ref() != Some(&why) {
                         tracing::warn!(error = %why, "a container engine does not tell about its containers");
                         self.failed = Some(why);

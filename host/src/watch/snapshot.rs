@@ -3,6 +3,7 @@
 //! A directory cannot be read atomically. A snapshot is consistent in this sense: a listing of all files with their versions
 //! is taken before and after the contents are read, and both are the same; else it is read again.
 
+use crate::text::hex;
 use std::collections::HashMap;
 use std::fs::{File as OsFile, OpenOptions};
 use std::io::{self, Read};
@@ -258,13 +259,4 @@ fn read_file(path: &Path, limit: u64) -> io::Result<(Stamp, Vec<u8>)> {
 
 fn now() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }

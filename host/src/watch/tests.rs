@@ -41,7 +41,7 @@ fn names(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 fn sha256(text: &str) -> String {
-    snapshot::hex(&Sha256::digest(text))
+    crate::text::hex(&Sha256::digest(text))
 }
 
 /// Follows one set.

@@ -1,12 +1,14 @@
 //! The programs of the object: what their names say, loading, attaching.
 
-use std::{fmt::Write as _, fs::File};
+use std::fs::File;
 
 use aya::{
     Btf,
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, kprobe::KProbeLink, links::FdLink},
 };
 use picket_ebpf::{Kind, Rung};
+
+use crate::text::chain;
 
 /// What a program is, read from its name: `<kind>__<rung>[_return][__<attach target>]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,13 +130,7 @@ fn explain(error: &ProgramError) -> String {
         let tail = lines[lines.len().saturating_sub(4)..].join(" | ");
         return if tail.is_empty() { io_error.to_string() } else { format!("{io_error}: {tail}") };
     }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        let _ = write!(text, ": {inner}");
-        source = inner.source();
-    }
-    text
+    chain(error)
 }
 
 #[cfg(test)]
