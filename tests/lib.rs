@@ -51,6 +51,26 @@ pub fn is_root() -> bool {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc is mounted")) == 0
 }
 
+/// Whether the product can watch here: it is built, and we are root.
+pub fn able() -> bool {
+    if !is_root() {
+        eprintln!("skipped: only root may load the kernel side");
+    }
+    built() && is_root()
+}
+
+/// One Picket at a time within a test program: two would be each other's load.
+pub fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    static KERNEL: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    KERNEL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs `true` under a command line that says `words`.
+pub fn exec(words: &str) {
+    let status = Command::new("/bin/true").arg(words).status().expect("/bin/true runs");
+    assert!(status.success());
+}
+
 /// One command of the binary, in an empty working directory with a state directory of its own.
 pub struct Run {
     pub dir: tempfile::TempDir,
@@ -89,6 +109,12 @@ impl Run {
 
     pub fn run(&self, args: &[&str]) -> Ran {
         Ran(self.command(args).output().expect("the binary runs"))
+    }
+
+    /// What `status` says of the Picket that runs in this directory.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.run(&["status", "--format", "json"]).exits(0).out()).expect("status is JSON")
     }
 
     /// `replay FILE` with the shipped guests.

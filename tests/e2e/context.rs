@@ -6,22 +6,11 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use picket_tests::{Live, Run, built, guests, is_root, wait_until};
+use picket_tests::{Live, Run, able, guests, one_at_a_time, wait_until};
 use serde_json::Value;
-
-/// One Picket at a time: two would be each other's load.
-static KERNEL: Mutex<()> = Mutex::new(());
-
-fn able() -> bool {
-    if !is_root() {
-        eprintln!("skipped: only root may load the kernel side");
-    }
-    built() && is_root()
-}
 
 fn rule(number: u32, title: &str, detection: &str) -> String {
     format!(
@@ -111,7 +100,7 @@ fn a_containers_id_is_there_at_once_and_its_name_soon_after() {
     if !able() {
         return;
     }
-    let _one = KERNEL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("container-{}", std::process::id());
     let id = format!("{:064x}", std::process::id());
@@ -154,7 +143,7 @@ fn a_user_inside_is_named_by_the_list_inside() {
     if !able() {
         return;
     }
-    let _one = KERNEL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("user-{}", std::process::id());
     run.write("rules/inside.yml", rule(3, "Inside", &format!("CommandLine|contains: '{marker}', User: inside-root")));
@@ -196,7 +185,7 @@ fn files_are_hashed_once_a_rule_asks() {
     if !able() {
         return;
     }
-    let _one = KERNEL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("hash-{}", std::process::id());
     run.write("rules/any.yml", rule(5, "Any", &format!("CommandLine|contains: '{marker}'")));

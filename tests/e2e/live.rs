@@ -4,43 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use picket_tests::{Live, Run, built, guests, is_root, root, test_guest, wait_until};
+use picket_tests::{Live, Run, able, exec, guests, one_at_a_time, root, test_guest, wait_until};
 use serde_json::Value;
-
-/// One Picket at a time: two would be each other's load.
-static KERNEL: Mutex<()> = Mutex::new(());
-
-fn able() -> bool {
-    if !is_root() {
-        eprintln!("skipped: only root may load the kernel side");
-    }
-    built() && is_root()
-}
-
-fn lock() -> std::sync::MutexGuard<'static, ()> {
-    KERNEL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 fn rule(number: u32, title: &str, needle: &str) -> String {
     format!(
         "title: {title}\nid: 4a7ecb0f-9f31-4a5c-8b1d-0d5f4d{number:06x}\nlogsource: {{category: process_creation, product: linux}}\n\
          detection: {{s: {{CommandLine|contains: '{needle}'}}, condition: s}}\nlevel: low\n"
     )
-}
-
-/// Runs `true` under a command line that says `words`.
-fn exec(words: &str) {
-    let status = Command::new("/bin/true").arg(words).status().expect("/bin/true runs");
-    assert!(status.success());
-}
-
-fn status(run: &Run) -> Value {
-    let ran = run.run(&["status", "--format", "json"]).exits(0);
-    serde_json::from_str(&ran.out()).expect("status is JSON")
 }
 
 fn guests_arg() -> String {
@@ -88,7 +63,7 @@ fn live_events_have_the_models_shape_and_a_replay_makes_the_same_alerts() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("shape-{}", std::process::id());
     run.write("rules/exec.yml", rule(1, "Exec", &marker));
@@ -178,7 +153,7 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("flood-{}", std::process::id());
     run.write("rules/exec.yml", rule(2, "Exec", &marker));
@@ -223,7 +198,7 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
     stop.store(true, Ordering::Relaxed);
     flood.join().unwrap();
     std::thread::sleep(Duration::from_secs(1));
-    let status = status(&run);
+    let status = run.status();
     let kinds = status["sensor"]["kinds"].as_array().unwrap();
     let dropped = |kind: &str| -> u64 {
         let of_kind = kinds.iter().find(|k| k["kind"] == kind).unwrap();
@@ -288,7 +263,7 @@ fn numbers(live: &Live, marker: &str) -> BTreeMap<String, Vec<u64>> {
 }
 
 fn generation(run: &Run) -> u64 {
-    status(run)["generation"]["number"].as_u64().unwrap()
+    run.status()["generation"]["number"].as_u64().unwrap()
 }
 
 /// How often each way of editing is tried; the published run uses more.
@@ -301,7 +276,7 @@ fn reload_under_load_loses_no_event_and_never_shows_half_a_set() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("reload-{}", std::process::id());
     run.write("rules/fixed.yml", rule(3, "Fixed", &marker));
@@ -356,7 +331,7 @@ fn reload_under_load_loses_no_event_and_never_shows_half_a_set() {
         }
         assert!(wait_until(|| generation(&run) > before), "round {round} is never live:\n{}", live.talk());
         if round % 4 == 3 {
-            let rules = status(&run)["generation"]["rules"].as_u64().unwrap();
+            let rules = run.status()["generation"]["rules"].as_u64().unwrap();
             assert_eq!(rules, 4 + 500, "a partial set is live");
         }
         std::thread::sleep(Duration::from_millis(if rounds() > 8 { 2000 } else { 100 }));
@@ -365,7 +340,7 @@ fn reload_under_load_loses_no_event_and_never_shows_half_a_set() {
     let before = generation(&run);
     std::fs::write(&edited, "title: Broken\ndetection: [").unwrap();
     assert!(wait_until(|| generation(&run) > before));
-    let stale = status(&run)["generation"]["stale"].clone();
+    let stale = run.status()["generation"]["stale"].clone();
     assert_eq!(stale.as_array().map(Vec::len), Some(1), "{stale}");
     assert!(stale[0]["file"].as_str().unwrap().ends_with("edited.yml") && !stale[0]["live"].is_null(), "{stale}");
     assert!(live.talk().contains("edited.yml"), "{}", live.talk());
@@ -408,7 +383,7 @@ fn a_new_guest_that_traps_is_answered_for_by_the_old_one() {
         eprintln!("skipped: {} is not built: cargo xtask build --test-guests", good.display());
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let place = run.dir.path().join("g");
     std::fs::create_dir(&place).unwrap();
@@ -422,17 +397,17 @@ fn a_new_guest_that_traps_is_answered_for_by_the_old_one() {
     let Some(mut live) = Live::start(&run, &args) else { return };
     let marker = format!("swap-{}-needle", std::process::id());
     let load = Load::start(&marker);
-    let live_digest = || status(&run)["generation"]["guests"][0]["digest"].as_str().unwrap_or_default().to_owned();
+    let live_digest = || run.status()["generation"]["guests"][0]["digest"].as_str().unwrap_or_default().to_owned();
     let first = live_digest();
     copy(&bad);
     assert!(
-        wait_until(|| status(&run)["generation"]["rollbacks"].as_u64() == Some(1)),
+        wait_until(|| run.status()["generation"]["rollbacks"].as_u64() == Some(1)),
         "it is never rolled back:\n{}",
         live.talk()
     );
     assert_eq!(live_digest(), first, "the old version is live again");
     assert!(
-        status(&run)["generation"]["stale"].to_string().contains("trapped on rows that the version before handled")
+        run.status()["generation"]["stale"].to_string().contains("trapped on rows that the version before handled")
     );
     std::thread::sleep(Duration::from_millis(300));
     // And a good replacement is taken: the same component under another config is another version.
@@ -467,7 +442,7 @@ fn every_printed_alert_reaches_the_receiver_over_an_outage_and_a_crash() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("outage-{}", std::process::id());
     run.write("rules/exec.yml", rule(5, "Exec", &marker));

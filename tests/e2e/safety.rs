@@ -4,39 +4,16 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use picket_tests::{Live, Run, built, guests, is_root, wait_until};
+use picket_tests::{Live, Run, able, exec, guests, one_at_a_time, wait_until};
 use serde_json::Value;
-
-static KERNEL: Mutex<()> = Mutex::new(());
-
-fn able() -> bool {
-    if !is_root() {
-        eprintln!("skipped: only root may load the kernel side");
-    }
-    built() && is_root()
-}
-
-fn lock() -> std::sync::MutexGuard<'static, ()> {
-    KERNEL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 fn rule(number: u32, category: &str, field: &str, needle: &str) -> String {
     format!(
         "title: R{number}\nid: 6c1a3c5e-5a07-4a0e-9b6c-3f6a12{number:06x}\nlogsource: {{category: {category}, product: linux}}\n\
          detection: {{s: {{{field}|contains: '{needle}'}}, condition: s}}\nlevel: low\n"
     )
-}
-
-fn exec(words: &str) {
-    assert!(Command::new("/bin/true").arg(words).status().expect("/bin/true runs").success());
-}
-
-fn status(run: &Run) -> Value {
-    serde_json::from_str(&run.run(&["status", "--format", "json"]).exits(0).out()).expect("status is JSON")
 }
 
 /// A config with one endpoint that nobody listens at: what is accepted for it stays in the spool.
@@ -56,7 +33,7 @@ fn said(live: &Live, rule: &str) -> Vec<Value> {
 }
 
 fn pending(run: &Run) -> u64 {
-    status(run)["endpoints"][0]["pending"].as_u64().expect("one endpoint")
+    run.status()["endpoints"][0]["pending"].as_u64().expect("one endpoint")
 }
 
 /// Numbers that the kernel gave to what a process holds: `prog_id`, `link_id` or `map_id`.
@@ -134,7 +111,7 @@ fn every_thread_gives_up_what_is_not_needed_and_reloads_still_attach() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("confined-{}", std::process::id());
     configure(&run, &marker);
@@ -156,7 +133,7 @@ fn every_thread_gives_up_what_is_not_needed_and_reloads_still_attach() {
         }
     };
     check();
-    let privileges = status(&run)["privileges"].clone();
+    let privileges = run.status()["privileges"].clone();
     for kept in privileges["kept"].as_array().expect("a list") {
         assert!(allowed.contains(&kept["capability"].as_str().unwrap()), "{privileges}");
         assert!(!kept["why"].as_str().unwrap().contains("never given up"), "{privileges}");
@@ -166,7 +143,7 @@ fn every_thread_gives_up_what_is_not_needed_and_reloads_still_attach() {
     assert!(shown.contains("CAP_BPF") && shown.contains("no_new_privs"), "{shown}");
     // A kind that was not wanted before is attached by what is left.
     run.write("rules/deleted.yml", rule(2, "ebpf", "EventData.pathname", &marker));
-    assert!(wait_until(|| status(&run)["generation"]["rules"] == 2), "{}", live.talk());
+    assert!(wait_until(|| run.status()["generation"]["rules"] == 2), "{}", live.talk());
     let place = run.write(&marker, "");
     std::fs::remove_file(&place).unwrap();
     exec(&marker);
@@ -177,7 +154,7 @@ fn every_thread_gives_up_what_is_not_needed_and_reloads_still_attach() {
     let secret = run.write("rules/theirs.yml", rule(3, "process_creation", "CommandLine", "never"));
     std::os::unix::fs::chown(&secret, Some(65_534), Some(65_534)).unwrap();
     std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
-    assert!(wait_until(|| status(&run)["generation"]["rules"] == 3), "{}", live.talk());
+    assert!(wait_until(|| run.status()["generation"]["rules"] == 3), "{}", live.talk());
     run.run(&["reload", "--wait"]).exits(0);
     check();
     assert_eq!(live.end(libc::SIGTERM).code(), Some(0), "{}", live.talk());
@@ -188,7 +165,7 @@ fn a_state_directory_of_somebody_else_is_refused_at_the_start() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     configure(&run, "nothing");
     let state = run.dir.path().join("state");
@@ -209,7 +186,7 @@ fn nothing_stays_attached_however_it_ends() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     for (signal, code) in [(libc::SIGTERM, Some(0)), (libc::SIGINT, Some(130)), (libc::SIGKILL, None)] {
         let run = Run::new();
         configure(&run, "nothing");
@@ -228,7 +205,7 @@ fn a_panic_of_the_builder_ends_the_process_detached_with_the_spool_intact() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("panic-{}", std::process::id());
     configure(&run, &marker);
@@ -261,7 +238,7 @@ fn time_that_was_not_watched_is_an_alert_of_its_own_once() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     configure(&run, "nothing");
     let record = run.dir.path().join("state/watch.json");
@@ -298,7 +275,7 @@ fn a_map_written_by_somebody_else_is_an_alert_and_is_written_back() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("tamper-{}", std::process::id());
     configure(&run, &marker);
@@ -326,12 +303,12 @@ fn status_says_what_each_probe_is_and_what_each_kind_and_guest_costs() {
     if !able() {
         return;
     }
-    let _one = lock();
+    let _one = one_at_a_time();
     let run = Run::new();
     let marker = format!("cost-{}", std::process::id());
     configure(&run, &marker);
     let Some(mut live) = Live::start(&run, &["--no-deliver"]) else { return };
-    assert!(wait_until(|| status(&run)["sensor"]["probes"].as_array().is_some_and(|p| p.len() > 5)));
+    assert!(wait_until(|| run.status()["sensor"]["probes"].as_array().is_some_and(|p| p.len() > 5)));
     let probes: Value =
         serde_json::from_str(&run.run(&["status", "--probes", "--format", "json"]).exits(0).out()).expect("JSON");
     let exec_probe =
