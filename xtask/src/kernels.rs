@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{Misuse, build::NATIVE, debian, project::Project, stages::Outcome, vm::machine};
+use crate::{Misuse, build::NATIVE, debian, project::Project, rungs, stages::Outcome, vm::machine};
 
 /// What is booted, as kernel and boot arguments: Debian's kernels as they are, the oldest that we claim first, and the
 /// preemption that lets a program be interrupted between its two probes.
@@ -66,6 +66,7 @@ fn all(project: &Project) -> Result<()> {
             }
         }
     }
+    page.push_str(&rungs::explained());
     fs::write(project.root.join(PAGE), page).context("cannot write docs/kernels.md")?;
     eprintln!("{PAGE} is written");
     Ok(())

@@ -8,6 +8,7 @@ use crate::{
     build::{self, NATIVE},
     kernels,
     project::{Project, succeed},
+    rungs,
     setup::{self, quiet},
     stages::{Outcome, Stages},
 };
@@ -49,6 +50,7 @@ fn every_stage(stages: &mut Stages, arguments: &[OsString]) -> Result<()> {
     for (kernel, append) in kernels::BOOTS {
         stages.stage(format!("kernel {kernel} {append}").trim_end(), || kernels::boot(&project, kernel, append))?;
     }
+    stages.stage("rungs", || rungs::compare(&project))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::{MetadataExt, PermissionsExt},
+            fs::{FileExt, MetadataExt, PermissionsExt},
             process::CommandExt,
         },
     },
@@ -49,7 +49,7 @@ fn checked(result: i64) -> io::Result<i64> {
 
 /// A child that does nothing until it is killed: it reads from a pipe that nobody writes to.
 fn idle() -> io::Result<Child> {
-    Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
+    super::spawned(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()))
 }
 
 fn signals() -> io::Result<()> {
@@ -80,12 +80,12 @@ fn signals() -> io::Result<()> {
 fn tracing() -> io::Result<()> {
     let mut child = idle()?;
     let pid = child.id().cast_signed();
-    // Its first mapping is there once the program is.
+    // The first mapping of a program comes a little after its name.
+    let maps = File::open(format!("/proc/{pid}/maps"))?;
+    let mut line = [0; 64];
     let start = loop {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-        let is_there =
-            fs::read_link(format!("/proc/{pid}/exe"))?.file_name().is_some_and(|n| n == "cat" || n == "busybox");
-        if let Some((start, _)) = maps.split_once('-').filter(|_| is_there) {
+        let read = maps.read_at(&mut line, 0)?;
+        if let Some((start, _)) = String::from_utf8_lossy(&line[..read]).split_once('-') {
             break usize::from_str_radix(start, 16).map_err(io::Error::other)?;
         }
         thread::yield_now();

@@ -91,7 +91,7 @@ fn executables(dir: &Path) -> io::Result<()> {
     let through = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
     Command::new(through).args(["--exit", "0", "no name"]).stdin(Stdio::null()).status()?;
     // ended by a signal
-    let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn()?;
+    let mut child = super::spawned(Command::new("sleep").arg("1000").stdin(Stdio::null()))?;
     println!("killed-pid {}", child.id());
     child.kill()?;
     child.wait()?;

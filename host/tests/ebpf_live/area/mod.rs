@@ -6,7 +6,14 @@ mod code;
 pub mod files;
 mod network;
 
-use std::{io, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    process::{Child, Command},
+    thread,
+};
 
 use crate::checks::{Observed, Report};
 
@@ -22,4 +29,21 @@ pub fn check(o: &Observed<'_>, r: &mut Report) {
     code::check(o, r);
     files::check(o, r);
     network::check(o, r);
+}
+
+/// A child that is the program already: `spawn` may return before the kernel has given it the program's name,
+/// and what is done to it until then is done to a copy of the actor.
+fn spawned(command: &mut Command) -> io::Result<Child> {
+    let child = command.spawn()?;
+    // Opened once: each open is an event, and a run must not have more of them than the next.
+    let comm = File::open(format!("/proc/{}/comm", child.id()))?;
+    let name = command.get_program().as_encoded_bytes();
+    let mut text = [0; 16];
+    loop {
+        let read = comm.read_at(&mut text, 0)?;
+        if text[..read].trim_ascii_end() == name {
+            return Ok(child);
+        }
+        thread::yield_now();
+    }
 }
