@@ -9,7 +9,6 @@
 //! reload    files -> next generation           never touches what is live
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +24,9 @@ use crate::collect;
 use crate::config::{CollectConfig, Config, FileEvent};
 use crate::deliver::{Deliver, DeliverError, Outgoing};
 use crate::dns;
+use crate::forecast::{Cost, Forecast, Usage};
 use crate::generation::Generation;
-use crate::guest::Handled;
+use crate::guest::{Handled, thread_cpu};
 use crate::hashes::HashStage;
 use crate::intake::Intake;
 use crate::kind::{self, Decoder, KindId, Loss};
@@ -75,6 +75,8 @@ pub struct SensorReport {
     pub noisy: Vec<Noisy>,
     /// The kernel side reports every path, because too many are asked for.
     pub too_many_paths: bool,
+    /// What the last reload adds.
+    pub reload_cost: Option<Cost>,
 }
 
 /// What all threads share.
@@ -145,9 +147,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// How often the hooks are tried: what loads and attaches may still have stopped seeing.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
 
-/// How long new kinds are counted before their rate is told.
-const RATE_OVER: Duration = Duration::from_secs(2);
-
 /// How long a poll waits for the ring: the kernel side wakes nobody for single records.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -180,7 +179,16 @@ impl Pipeline {
         builder.hashes = Some(hashes.map_err(DaemonError::Thread)?);
         builder.slab.every_open = config.file_event == FileEvent::EveryOpen;
         let (collect, work_shared) = (CollectConfig::default(), shared.clone());
-        let work = Work { sensor, intake, builder, shared: work_shared, published, collect, loss: None, added: None };
+        let work = Work {
+            sensor,
+            intake,
+            builder,
+            shared: work_shared,
+            published,
+            collect,
+            loss: None,
+            forecast: Forecast::default(),
+        };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
         let sequencer =
@@ -254,8 +262,7 @@ struct Work {
     collect: CollectConfig,
     /// Lifecycle records lost since this time, Unix ns, that nobody was told of yet.
     loss: Option<(u64, u64)>,
-    /// Kinds that the last generation added: since when, and how many records each had then.
-    added: Option<(Instant, BTreeMap<picket_ebpf::Kind, u64>)>,
+    forecast: Forecast,
 }
 
 impl Work {
@@ -312,6 +319,11 @@ impl Work {
         let every_open = self.builder.slab.every_open;
         let live = self.shared.live.load_full();
         let known: Vec<_> = self.sensor.status().map(|s| s.kind).collect();
+        self.tell_cost(self.forecast.predict(
+            &collect::interest_set(&[&live], every_open),
+            &collect::interest_set(&[&next], every_open),
+            &Usage { at: Instant::now(), counters: &self.sensor.counters()?, busy: self.busy() },
+        ));
         self.sensor.attach(&collect::interest_set(&[&live, &next], every_open))?;
         self.builder.close();
         self.intake.audit = next.audit();
@@ -326,11 +338,19 @@ impl Work {
         self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).kinds.clone_from(&kinds);
         let counts = self.sensor.counters()?.kinds;
         let new = kinds.iter().map(|k| k.kind).filter(|kind| !known.contains(kind));
-        let new: BTreeMap<_, _> = new.map(|kind| (kind, counts.get(&kind).map_or(0, |c| c.submitted))).collect();
-        self.added = (!new.is_empty()).then(|| (Instant::now(), new));
+        let new = new.map(|kind| (kind, counts.get(&kind).map_or(0, |c| c.submitted))).collect();
+        self.forecast.added(new, Instant::now());
         // The publisher may have stopped waiting.
         let _ = publish.live.send(kinds);
         Ok(())
+    }
+
+    /// Says what a reload costs, in the log and in the status.
+    fn tell_cost(&self, cost: Option<Cost>) {
+        if let Some(cost) = &cost {
+            tracing::info!("the reload {cost}");
+        }
+        self.shared.sensor.lock().unwrap_or_else(PoisonError::into_inner).reload_cost = cost;
     }
 
     /// Does each operation that is watched for, and looks whether its hook still sees it.
@@ -361,20 +381,11 @@ impl Work {
         }
     }
 
-    /// Says what the kinds cost that a reload added, as soon as there is something to go by.
-    fn tell_added(&mut self, counters: &Counters) {
-        if self.added.as_ref().is_none_or(|(since, _)| since.elapsed() < RATE_OVER) {
-            return;
-        }
-        let Some((since, before)) = self.added.take() else { return };
-        let rate = |(kind, before): (&picket_ebpf::Kind, &u64)| {
-            let records = counters.kinds.get(kind)?.submitted.saturating_sub(*before);
-            Some((kind.name(), (records as f64 / since.elapsed().as_secs_f64()).round()))
-        };
-        let rates: Vec<_> = before.iter().filter_map(rate).collect();
-        let sum: f64 = rates.iter().map(|(_, rate)| rate).sum();
-        let by_kind: Vec<String> = rates.iter().map(|(kind, rate)| format!("{kind}={rate}")).collect();
-        tracing::info!(by_kind = by_kind.join(" "), "the new kinds add about {sum} events/s");
+    /// The processor time of the threads that deal with records: this one and the guests'.
+    fn busy(&self) -> Duration {
+        let guests = self.shared.ledger.guests();
+        let guests: u64 = guests.iter().map(|(_, account)| account.cpu_ns.get()).sum();
+        thread_cpu() + Duration::from_nanos(guests)
     }
 
     /// One alert for all that was lost in a while.
@@ -400,7 +411,10 @@ impl Work {
         for sign in self.sensor.check_maps(&counters)? {
             self.shared.say(Notice::of_tamper(&sign, notice::now()));
         }
-        self.tell_added(&counters);
+        let usage = Usage { at: Instant::now(), counters: &counters, busy: self.busy() };
+        if let Some(cost) = self.forecast.report(&usage) {
+            self.tell_cost(Some(cost));
+        }
         let offset = offset(&self.sensor);
         self.intake.offset = offset;
         let lost = lifecycle_lost(&counters);

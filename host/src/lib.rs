@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod detection;
 pub mod dns;
+mod forecast;
 mod gap;
 pub mod generation;
 pub mod guest;

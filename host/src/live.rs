@@ -323,6 +323,7 @@ impl control::Daemon for Front {
             "sensor": {
                 "kinds": kinds_json(&sensor), "missed": sensor.counters.missed, "read": sensor.counters.read,
                 "throttled": noisy_json(&sensor), "too_many_paths": sensor.too_many_paths,
+                "reload_cost": sensor.reload_cost,
                 "processes": sensor.table, "names": sensor.names, "hashes": *self.shared.hashes,
                 "suspect": sensor.suspect, "probes": sensor.probes,
                 // Nanoseconds since the start: what rates are made of.

@@ -89,6 +89,12 @@ fn human(s: &Json) -> String {
     if s["sensor"]["too_many_paths"] == true {
         let _ = writeln!(out, "  every path is collected: rules are about too many for the kernel side");
     }
+    let cost = &s["sensor"]["reload_cost"];
+    if let Some(rate) = cost["events_per_s"].as_f64() {
+        let how = if cost["predicted"] == true { "will add at most" } else { "adds" };
+        let share = cost["core_share"].as_f64().map(|s| format!(", +{:.2} % of a core", s * 100.0));
+        let _ = writeln!(out, "  the last reload {how} {rate} events/s{}", share.unwrap_or_default());
+    }
     let privileges = &s["privileges"];
     let confined = if privileges["no_new_privs"] == true { "no_new_privs" } else { "new privileges are possible" };
     let _ = writeln!(out, "privileges of uid {}, {confined}", privileges["uid"]);

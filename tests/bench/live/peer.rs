@@ -76,11 +76,16 @@ fn auditd(scratch: &Path) -> Option<Running> {
     };
     std::thread::sleep(Duration::from_secs(1));
     auditctl(&["-b", "65536"]);
-    for call in ["execve", "openat"] {
-        auditctl(&["-a", "always,exit", "-F", "arch=b64", "-S", call]);
-    }
+    rules("-a");
     auditctl(&["-e", "1"]);
     Some(Running::Auditd(child, log))
+}
+
+/// Adds (`-a`) or removes (`-d`) the rules that are equal to what the others watch; nobody else's are touched.
+fn rules(how: &str) {
+    for call in ["execve", "openat"] {
+        auditctl(&[how, "always,exit", "-F", "arch=b64", "-S", call]);
+    }
 }
 
 fn auditctl(arguments: &[&str]) -> String {
@@ -138,7 +143,7 @@ impl Running {
             }
             Running::Auditd(mut child, log) => {
                 let lost = auditctl(&["-s"]).lines().find_map(|l| l.strip_prefix("lost ").map(str::to_owned));
-                auditctl(&["-D"]);
+                rules("-d");
                 auditctl(&["-e", "0"]);
                 terminate(&mut child);
                 let call = if load == "exec" { "SYSCALL=execve" } else { "SYSCALL=openat" };

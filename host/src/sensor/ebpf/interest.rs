@@ -33,6 +33,14 @@ impl InterestSet {
         }
         self
     }
+    /// The kinds of this set of which the other wants more.
+    #[must_use]
+    pub fn widened_by(&self, other: &InterestSet) -> Vec<Kind> {
+        let both = self.clone().union(other);
+        let wider =
+            |kind: &&Kind| both.flags(**kind) != self.flags(**kind) || both.paths.get(kind) != self.paths.get(kind);
+        self.kinds.keys().filter(wider).copied().collect()
+    }
     /// The paths that are wanted, by kind.
     pub(super) fn paths(&self) -> &BTreeMap<Kind, Wish> {
         &self.paths
