@@ -32,6 +32,11 @@ const PASSES: usize = 3;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, name, scratch] = &arguments[..]
+        && word == live::LOAD
+    {
+        return live::load(name, Path::new(scratch));
+    }
     let json = arguments.iter().any(|a| a == "--json");
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
     if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay", "live"].contains(n)) {
