@@ -1,4 +1,4 @@
-//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|live|sigma [--full] [--rules=N]] [--json]`.
+//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|live|sigma [--full] [--alone] [--rules=N]] [--json]`.
 //!
 //! Times are CPU time of the thread (dispatch) or of the whole process (replay): these machines are shared. A figure means
 //! something beside the others of the same run: `native` is the floor of matching without a sandbox.
@@ -39,9 +39,12 @@ fn main() {
         return live::load(name, Path::new(scratch));
     }
     let json = arguments.iter().any(|a| a == "--json");
-    let full = arguments.iter().any(|a| a == "--full");
-    // Only this number of rules, for whoever works on the engine.
-    let only: Option<usize> = arguments.iter().find_map(|a| a.strip_prefix("--rules=")?.parse().ok());
+    let given = |flag: &str| arguments.iter().any(|a| a == flag);
+    let extent = sigma::Extent {
+        full: given("--full"),
+        alone: given("--alone"),
+        rules: arguments.iter().find_map(|a| a.strip_prefix("--rules=")?.parse().ok()),
+    };
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
     if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay", "live", "sigma"].contains(n)) {
         eprintln!("no benchmark `{unknown}`; there are: dispatch, replay, live, sigma");
@@ -74,7 +77,7 @@ fn main() {
     }
     // Minutes, and it wants a compiler of its own: only when it is asked for.
     if names.contains(&"sigma") {
-        sigma::run(&rules, full, only, &print);
+        sigma::run(&rules, &extent, &print);
     }
     // Minutes, and other programs on the machine feel it: only when it is asked for.
     if names.contains(&"live") {

@@ -52,14 +52,14 @@ struct Load {
 }
 
 /// Default: each dimension by itself. `full`: all of them with each other.
-fn loads(rules: usize, full: bool) -> Vec<Load> {
+fn loads(rules: usize, extent: &Extent) -> Vec<Load> {
     let load = |one_in, twist, batches| Load { one_in, twist, batches };
-    if full {
+    if extent.full {
         let mut loads: Vec<Load> = ONE_IN.iter().map(|n| load(*n, Twist::None, &BATCHES)).collect();
         loads.extend([Twist::Distinct, Twist::Foreign].map(|t| load(100, t, &BATCHES)));
         return loads;
     }
-    if rules > SIZES[0] {
+    if rules > SIZES[0] || extent.alone {
         return vec![load(100, Twist::None, &USUAL_BATCH)];
     }
     vec![
@@ -71,14 +71,24 @@ fn loads(rules: usize, full: bool) -> Vec<Load> {
     ]
 }
 
-pub fn run(directory: &Path, full: bool, only: Option<usize>, print: &dyn Fn(Value)) {
-    let peers = Peers::find();
+/// What to run.
+pub struct Extent {
+    /// Every load with every other.
+    pub full: bool,
+    /// Only what the targets are stated for, without the other engines: for whoever works on ours.
+    pub alone: bool,
+    /// Only this number of rules.
+    pub rules: Option<usize>,
+}
+
+pub fn run(directory: &Path, extent: &Extent, print: &dyn Fn(Value)) {
+    let peers = if extent.alone { None } else { Peers::find() };
     let runtime = Runtime::new(&RuntimeOptions { cache_dir: None }).expect("a runtime");
-    for size in SIZES.into_iter().filter(|s| only.is_none_or(|o| o == *s)) {
+    for size in SIZES.into_iter().filter(|s| extent.rules.is_none_or(|o| o == *s)) {
         let rules = rules::rules(directory, size);
         let mut ours = Ours::new(&runtime, &rules, print);
         let pool = ours.matching(&rules);
-        for load in loads(size, full) {
+        for load in loads(size, extent) {
             let events = ours.events(&load, &pool);
             let theirs = peers.as_ref().map(|p| p.run(&rules, &events, PASSES)).unwrap_or_default();
             for batch in load.batches {

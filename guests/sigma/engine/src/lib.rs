@@ -55,6 +55,7 @@ mod encode;
 mod eval;
 mod explain;
 pub mod fold;
+mod grams;
 mod index;
 mod item;
 mod literal;
