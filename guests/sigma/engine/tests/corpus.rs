@@ -46,7 +46,7 @@ fn rules_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.display().to_string();
             if path.is_dir() {
                 open.push(path);
-            } else if name.ends_with(".yml") && !name.ends_with(".test.yml") {
+            } else if path.extension().is_some_and(|e| e == "yml") && !name.ends_with(".test.yml") {
                 files.push((name, std::fs::read(&path).unwrap()));
             }
         }
