@@ -205,7 +205,12 @@ impl Live {
 
     /// Lines printed so far.
     pub fn printed(&self) -> Vec<String> {
-        self.out.lock().expect("no reader panics").clone()
+        self.printed_since(0)
+    }
+
+    /// Lines printed so far but for the first `skip`: for who looks often.
+    pub fn printed_since(&self, skip: usize) -> Vec<String> {
+        self.out.lock().expect("no reader panics")[skip..].to_vec()
     }
 
     /// Alerts printed so far whose line holds `marker`.

@@ -517,8 +517,8 @@ impl Alerts {
 /// Alerts that become durable together.
 const GROUP: usize = 512;
 
-/// How long an alert waits for others to become durable with it.
-const GROUP_WAIT: Duration = Duration::from_millis(5);
+/// How long an alert waits for others to become durable with it: a sync costs more than an alert.
+const GROUP_WAIT: Duration = Duration::from_millis(2);
 
 /// How long to wait before a spool that could not write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -526,7 +526,7 @@ const RETRY: Duration = Duration::from_secs(1);
 fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
     while let Ok(first) = made.recv() {
         let (mut group, mut told) = (first.alerts, Vec::from_iter(first.durable));
-        let until = Instant::now() + GROUP_WAIT;
+        let until = Instant::now() + if deliver.is_some() { GROUP_WAIT } else { Duration::ZERO };
         while group.len() < GROUP {
             match made.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(more) => {
