@@ -226,9 +226,14 @@ impl Live {
 
     /// Sends a signal and waits for the end; alerts in flight are printed before.
     pub fn end(&mut self, signal: i32) -> std::process::ExitStatus {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
         // SAFETY: kill(2) with the pid of our own child that was not waited for yet.
         unsafe { libc::kill(self.pid(), signal) };
-        self.wait()
     }
 
     /// Waits for the end.
