@@ -122,8 +122,12 @@ pub struct RuleMeta {
     pub file: String,
     /// Line of its title, from 1.
     pub line: u32,
-    /// Index into [`crate::RuleSet::streams`].
+    /// Index into [`crate::RuleSet::streams`]; of no meaning for a correlation.
     pub stream: u32,
+    /// What correlations may call it by, beside its id.
+    pub name: Option<String>,
+    /// Whether its matches are for people, too. False for a rule that only correlations with `generate: false` refer to.
+    pub deliver: bool,
 }
 
 /// A rule that has been read and found right.
@@ -154,7 +158,6 @@ pub(crate) fn read(
     };
     let mut reader = Attributes { source, pairs, regex_bytes, findings, refused: false };
     for (name, code, what) in [
-        ("correlation", "unsupported-correlation", "correlations are"),
         ("filter", "unsupported-filter", "filters are"),
         ("action", "unsupported-action", "'action: global', 'reset' and 'repeat' are"),
     ] {
@@ -164,63 +167,75 @@ pub(crate) fn read(
             return None;
         }
     }
-    reader.check_names();
-    let title = reader.required_text(node, "title");
-    let line = reader.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
-    let (id, id_place) = reader.id(node, file, number);
-    let meta = RuleMeta {
-        id,
-        title: title.unwrap_or_default(),
-        level: reader.level(),
-        status: reader.status(),
-        description: reader.text("description"),
-        author: reader.text("author"),
-        license: reader.text("license"),
-        references: reader.list("references"),
-        tags: reader.list("tags"),
-        falsepositives: reader.list("falsepositives"),
-        fields: reader.list("fields"),
-        date: reader.text("date"),
-        modified: reader.text("modified"),
-        related: reader.related(),
-        custom: reader.custom(),
-        source: reader.log_source(node),
-        file: file.to_owned(),
-        line,
-        stream: 0,
-    };
+    reader.check_names(&[]);
+    let (mut meta, id_place) = reader.meta(node, file, number);
+    meta.source = reader.log_source(node);
     let detection = reader.detection(node);
     let refused = reader.refused;
     let (selections, condition, condition_text, condition_place) = detection?;
     (!refused).then_some(Rule { meta, id_place, condition, condition_text, condition_place, selections })
 }
 
-struct Attributes<'a> {
-    source: &'a str,
-    pairs: &'a [(Node, Node)],
-    regex_bytes: &'a mut usize,
-    findings: &'a mut Vec<Finding>,
-    refused: bool,
+/// The attributes of one document.
+pub(crate) struct Attributes<'a> {
+    pub source: &'a str,
+    pub pairs: &'a [(Node, Node)],
+    pub regex_bytes: &'a mut usize,
+    pub findings: &'a mut Vec<Finding>,
+    /// A problem was found that the document cannot be loaded with.
+    pub refused: bool,
 }
 
 impl<'a> Attributes<'a> {
-    fn pair(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
+    /// What rules and correlations have in common, and where the id stands.
+    pub fn meta(&mut self, node: &Node, file: &str, number: usize) -> (RuleMeta, Place) {
+        let title = self.required_text(node, "title");
+        let line = self.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
+        let (id, id_place) = self.id(node, file, number);
+        let meta = RuleMeta {
+            id,
+            title: title.unwrap_or_default(),
+            level: self.level(),
+            status: self.status(),
+            description: self.text("description"),
+            author: self.text("author"),
+            license: self.text("license"),
+            references: self.list("references"),
+            tags: self.list("tags"),
+            falsepositives: self.list("falsepositives"),
+            fields: self.list("fields"),
+            date: self.text("date"),
+            modified: self.text("modified"),
+            related: self.related(),
+            custom: self.custom(),
+            source: LogSource::default(),
+            file: file.to_owned(),
+            line,
+            stream: 0,
+            name: self.text("name").filter(|name| !name.is_empty()),
+            deliver: true,
+        };
+        (meta, id_place)
+    }
+
+    pub fn pair(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
         self.pairs.iter().find(|(k, _)| k.text() == Some(name)).map(|(k, v)| (k, v))
     }
 
-    fn error(&mut self, place: Place, code: &'static str, message: impl Into<String>) {
+    pub fn error(&mut self, place: Place, code: &'static str, message: impl Into<String>) {
         self.refused = true;
         self.findings.push(Finding::error(place, code, message));
     }
 
-    /// Attributes outside the specification are allowed; those that look like a slip are remarked on.
-    fn check_names(&mut self) {
+    /// Attributes outside the specification are allowed; those that look like a slip are remarked on. `further` are known,
+    /// too.
+    pub fn check_names(&mut self, further: &[&'static str]) {
         for (key, _) in self.pairs {
             let name = key.text().unwrap_or_default();
-            if ATTRIBUTES.contains(&name) {
+            if ATTRIBUTES.contains(&name) || further.contains(&name) {
                 continue;
             }
-            if let Some(known) = nearest(name, ATTRIBUTES.iter().copied()) {
+            if let Some(known) = nearest(name, ATTRIBUTES.iter().chain(further).copied()) {
                 let message = format!("the attribute '{}' is not in the specification", brief(name));
                 let finding = Finding::warning(key.place, "unknown-attribute", message);
                 self.findings.push(finding.help(format!("did you mean '{known}'?")));
@@ -228,7 +243,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub fn text(&mut self, name: &str) -> Option<String> {
         let (_, value) = self.pair(name)?;
         match (value.text(), value.meaning()) {
             (Some(_), Meaning::Null) => None,

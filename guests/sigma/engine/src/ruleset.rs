@@ -1,6 +1,7 @@
 //! Compiling rule files into streams.
 
 use crate::clause::{Clause, Group, Need};
+use crate::correlation::{self, Correlation, Draft};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
 use crate::index::Index;
 use crate::item;
@@ -92,6 +93,8 @@ pub struct RuleSet {
     pub streams: Vec<Stream>,
     /// In the order of the files. Refused rules are not here.
     pub rules: Vec<RuleMeta>,
+    /// In the order of the files. As analytics they come after the rules, see [`RuleSet::analytics`].
+    pub correlations: Vec<Correlation>,
     /// In the order of the files.
     pub diagnostics: Vec<Diagnostic>,
     /// Per rule.
@@ -102,10 +105,11 @@ pub struct RuleSet {
 pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let mut set = RuleSet::default();
     let mut rules = Vec::new();
+    let mut drafts = Vec::new();
     let mut regex_bytes = item::MAX_REGEX_BYTES;
     for file in files {
         let mut findings = Vec::new();
-        rules.extend(read_file(file, &mut regex_bytes, &mut findings));
+        rules.extend(read_file(file, &mut regex_bytes, &mut drafts, &mut findings));
         if findings.len() > MAX_FINDINGS {
             let message = format!("{} further problems in this file are not shown", findings.len() - MAX_FINDINGS);
             findings.truncate(MAX_FINDINGS);
@@ -165,6 +169,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         let program = Program::new(lowering, conditions, fields.len());
         set.streams.push(Stream { source, clauses, fields, rules, program });
     }
+    set.correlations = correlation::resolve(drafts, &mut set.rules, &mut set.diagnostics);
     set
 }
 
@@ -220,7 +225,12 @@ fn lower(rules: Vec<(usize, Rule)>, options: &Options, divide: bool) -> (Vec<Par
     (parts, findings)
 }
 
-fn read_file(file: &File<'_>, regex_bytes: &mut usize, findings: &mut Vec<Finding>) -> Vec<Rule> {
+fn read_file(
+    file: &File<'_>,
+    regex_bytes: &mut usize,
+    drafts: &mut Vec<Draft>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Rule> {
     let whole = Place::default();
     if file.content.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, the limit is {MAX_FILE_BYTES}", file.content.len());
@@ -240,10 +250,15 @@ fn read_file(file: &File<'_>, regex_bytes: &mut usize, findings: &mut Vec<Findin
     };
     let documents = yaml::documents(text, findings);
     let mut rules = Vec::new();
+    let before = drafts.len();
     for (number, node) in documents.iter().enumerate() {
+        if correlation::is_correlation(node) {
+            drafts.extend(correlation::read(text, file.name, number, node, findings));
+            continue;
+        }
         rules.extend(rule::read(text, file.name, number, node, regex_bytes, findings));
     }
-    if rules.is_empty() && findings.is_empty() {
+    if rules.is_empty() && drafts.len() == before && findings.is_empty() {
         findings.push(Finding::warning(whole, "empty-file", "there is no rule in the file"));
     }
     rules
@@ -308,7 +323,33 @@ pub enum Unbound {
     NeverHere,
 }
 
+impl Unbound {
+    fn told(self, field: &str) -> (&'static str, String) {
+        match self {
+            Self::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
+            Self::NeverHere => ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field))),
+        }
+    }
+}
+
 impl RuleSet {
+    /// Rules and correlations, by the number under which they are reported and referred to.
+    pub fn analytics(&self) -> impl Iterator<Item = &RuleMeta> {
+        self.rules.iter().chain(self.correlations.iter().map(|c| &c.meta))
+    }
+
+    /// What to tell the authors of correlations about `field`, which has no values here.
+    pub fn unbind_correlated(&self, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let (code, message) = why.told(field);
+        let using = self.correlations.iter().filter(|c| c.fields.iter().any(|f| f == field));
+        using
+            .map(|c| {
+                let place = Place { line: c.meta.line, column: 1, length: 1 };
+                Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
+            })
+            .collect()
+    }
+
     /// What to tell the authors of the rules in `stream`, to which no event of this host belongs; `note` is the host's reason.
     pub fn unfed(&self, stream: usize, note: &str) -> Vec<Diagnostic> {
         let rules = self.streams.get(stream).into_iter().flat_map(|s| &s.rules);
@@ -327,12 +368,7 @@ impl RuleSet {
     pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
         let Some(stream) = self.streams.get(stream) else { return Vec::new() };
         let Some(column) = stream.fields.iter().position(|f| f == field) else { return Vec::new() };
-        let (code, message) = match why {
-            Unbound::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
-            Unbound::NeverHere => {
-                ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field)))
-            }
-        };
+        let (code, message) = why.told(field);
         let uses = stream.program.uses.iter().filter(|u| u.column == column as u32);
         let found = uses.filter_map(|u| Some((self.rules.get(u.rule as usize)?, u.place)));
         found
