@@ -175,7 +175,10 @@ mod tests {
         let config = r#"{"placeholders": {"Administrators": ["root", "adm_*"], "ports": [22, "80"], "one": "x"}}"#;
         let lists = Settings::parse(config).unwrap().into_options().placeholders;
         assert_eq!(lists["Administrators"], ["root", "adm_*"]);
-        assert_eq!((lists["ports"].as_slice(), lists["one"].as_slice()), (&["22".into(), "80".into()][..], &["x".into()][..]));
+        assert_eq!(
+            (lists["ports"].as_slice(), lists["one"].as_slice()),
+            (&["22".into(), "80".into()][..], &["x".into()][..])
+        );
         assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);

@@ -25,7 +25,8 @@
 //! assert_eq!(hits, [(0, 0)]);
 //! ```
 //!
-//! What a rule means, where the specification (2.1.0) leaves room, is decided in `docs/sigma.md`, with reasons and tests.
+//! What a rule means, where the specification (2.1.0) leaves room, is decided in `docs/sigma.md`, with reasons and tests;
+//! for correlations, see [`Correlator`], in `docs/correlations.md`.
 //! What the engine does not do (aggregations after a pipe, `near`, `timeframe`, `N of` for N > 1, merge keys) is refused for
 //! the rule that asks for it, with a diagnostic that names it and says what to write instead.
 
@@ -34,6 +35,7 @@ mod batch;
 mod clause;
 mod condition;
 mod contradiction;
+mod correlation;
 mod deprecated;
 mod detection;
 mod diagnostic;
@@ -61,6 +63,7 @@ mod yaml;
 
 pub use batch::{BatchView, Cell, Cells, ColumnView, Texts, Value};
 pub use clause::{Clause, Op};
+pub use correlation::{Correlation, Correlator, Counters, Detections, Fired, Kind, Limits};
 pub use diagnostic::{Diagnostic, Gravity, Place};
 pub use eval::Scratch;
 pub use explain::{Actual, Evidence, Node};
