@@ -315,13 +315,13 @@ impl Filter {
 }
 
 impl Rule {
-    /// Takes its filters away again; false = there were none.
+    /// Takes away what its filters added; false = there was nothing.
     pub fn unfilter(&mut self) -> bool {
-        if self.meta.filters.is_empty() {
+        let own = self.selections.len();
+        self.selections.retain(|s| s.filter.is_none());
+        if self.selections.len() == own {
             return false;
         }
-        self.meta.filters.clear();
-        self.selections.retain(|s| s.filter.is_none());
         if let Condition::All(terms) = &mut self.condition
             && !terms.is_empty()
             && let Condition::Named(_, own) = terms.swap_remove(0)

@@ -67,6 +67,17 @@ fn each_code() {
     assert!(set.diagnostics.is_empty());
 }
 
+#[test]
+fn tags_of_correlations_are_looked_at() {
+    let correlation = "title: c\nid: 00000000-0000-0000-0000-0000000000c0\ntags: [attack.impakt]\n\
+        correlation: {type: event_count, rules: [00000000-0000-0000-0000-000000000000], timespan: 5m, condition: {gte: 3}}\n";
+    let set = load(&format!("{CLEAN}---\n{correlation}"));
+    assert_eq!(codes(&set), [("unknown-tactic", 12)]);
+    assert_eq!(set.correlations.len(), 1);
+    let silenced = correlation.replace("title: c", "# picket: allow unknown-tactic: our own\ntitle: c");
+    assert_eq!(codes(&load(&format!("{CLEAN}---\n{silenced}"))), []);
+}
+
 fn contradiction(detection: &str) -> Option<String> {
     let set = load(&rule(detection));
     assert_eq!(set.rules.len(), 1, "{:?}", set.diagnostics);
