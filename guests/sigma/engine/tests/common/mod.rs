@@ -116,6 +116,7 @@ fn get(event: &Event, field: &str) -> Option<Value> {
 fn collect(value: &Value, leaves: &mut Vec<Value>) {
     match value {
         Value::Array(items) => items.iter().for_each(|v| collect(v, leaves)),
+        Value::Object(o) if o.contains_key("unavailable") => {}
         Value::Object(o) => o.values().for_each(|v| collect(v, leaves)),
         Value::Null => {}
         Value::String(s) => leaves.push(Value::String(s.clone())),
