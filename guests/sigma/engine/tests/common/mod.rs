@@ -1,6 +1,10 @@
 //! Events as JSON, turned into the columns that the engine takes.
 #![allow(dead_code)]
 
+pub mod model;
+pub mod read;
+pub mod synthesis;
+
 use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, RuleSet, Scratch, Texts, compile};
 use serde_json::{Map, Value};
 

@@ -1,7 +1,7 @@
 //! Random rules and events, and rules as YAML.
 
+use crate::common::model::{Check, Item, Rule, Term};
 use crate::common::{Event, Random};
-use crate::model::{Check, Inside, Item, Rule, Term};
 use serde_json::{Map, Value, json};
 
 const TEXT_FIELDS: &[&str] = &["Image", "CommandLine", "User", "Args"];
@@ -39,23 +39,9 @@ const TEXTS: &[&str] = &[
     "i\u{307}",
 ];
 const NUMBER_WORDS: &[&str] = &["7", "7.0", "1*", "?", "10", "x"];
-const REGEXES: &[(&str, &str)] = &[
-    ("ab+c", ""),
-    ("^/bin", ""),
-    ("(?i)NC$", ""),
-    ("nc|abc", ""),
-    ("-[eE]\\s", ""),
-    (".{8,}", ""),
-    ("x?", ""),
-    ("(a|b)c", ""),
-    ("^c$", "m"),
-    ("a.c", "s"),
-    ("a.c", ""),
-    ("ABC|K", "i"),
-    ("^/?A", "ims"),
-];
-const CIDRS: &[(&str, Inside)] =
-    &[("10.0.0.0/8", |t| t == "10.1.2.3"), ("fe80::/10", |t| t == "fe80::1"), ("11.0.0.0/8", |_| false)];
+const REGEXES: &[&str] =
+    &["ab+c", "^/bin", "(?i)NC$", "nc|abc", "-[eE]\\s", ".{8,}", "x?", "(a|b)c", "^c$", "a.c", "ABC|K", "^/?A"];
+const CIDRS: &[&str] = &["10.0.0.0/8", "10.1.2.2/31", "fe80::/10", "11.0.0.0/8", "::/0"];
 
 /// One name begins so that `them` leaves it out.
 const NAMES: &[&str] = &["s0", "t1", "_s2", "s3"];
@@ -77,8 +63,8 @@ fn map(r: &mut Random) -> Vec<Item> {
     items
 }
 
-fn item(field: &'static str, checks: Vec<Check>) -> Item {
-    Item { field, affix: "", cased: false, checks, all: false, negated: false }
+fn item(field: &str, checks: Vec<Check>) -> Item {
+    Item { field: field.to_owned(), affix: String::new(), cased: false, checks, all: false, negated: false }
 }
 
 fn keywords(r: &mut Random) -> Item {
@@ -99,9 +85,9 @@ fn keywords(r: &mut Random) -> Item {
 }
 
 /// All values of an item have the flags in common.
-fn random_regex(r: &mut Random, flags: &'static str) -> Check {
-    let found = REGEXES[r.below(REGEXES.len())];
-    Check::Regex(found.0, flags)
+fn random_regex(r: &mut Random, flags: &str) -> Check {
+    let found = r.pick(REGEXES);
+    Check::Regex(found.to_owned(), flags.to_owned())
 }
 
 fn number_item(r: &mut Random) -> Item {
@@ -110,12 +96,12 @@ fn number_item(r: &mut Random) -> Item {
     let mut found = item(field, vec![]);
     match r.below(6) {
         0 | 1 => found.checks = (0..=r.below(3)).map(|_| Check::Number(number(r))).collect(),
-        2 => found.checks = vec![Check::Compare(r.pick(&["lt", "lte", "gt", "gte"]), number(r))],
+        2 => found.checks = vec![Check::Compare(r.pick(&["lt", "lte", "gt", "gte"]).to_owned(), number(r))],
         3 => {
-            found.affix = r.pick(&["", "contains", "startswith", "endswith"]);
+            found.affix = r.pick(&["", "contains", "startswith", "endswith"]).to_owned();
             found.checks = (0..=r.below(2)).map(|_| Check::Text(r.pick(NUMBER_WORDS).to_owned())).collect();
         }
-        4 => found.checks = vec![Check::Same(r.pick(NUMBER_FIELDS))],
+        4 => found.checks = vec![Check::Same(r.pick(NUMBER_FIELDS).to_owned())],
         _ => found.checks = vec![Check::Text(r.pick(&["true", "FALSE", "1", "0", "t*"]).to_owned())],
     }
     found.negated = r.one_in(6);
@@ -135,12 +121,11 @@ fn text_item(r: &mut Random) -> Item {
             found.checks = (0..count).map(|_| random_regex(r, flags)).collect();
         }
         3 => {
-            let cidr = |r: &mut Random| CIDRS[r.below(CIDRS.len())];
-            found.checks = (0..count).map(|_| cidr(r)).map(|(text, inside)| Check::Cidr(text, inside)).collect();
+            found.checks = (0..count).map(|_| Check::Cidr(r.pick(CIDRS).to_owned())).collect();
         }
         4 => {
-            (found.affix, found.cased) = (affix, cased);
-            found.checks = (0..=r.below(2)).map(|_| Check::Same(r.pick(ALL_FIELDS))).collect();
+            (found.affix, found.cased) = (affix.to_owned(), cased);
+            found.checks = (0..=r.below(2)).map(|_| Check::Same(r.pick(ALL_FIELDS).to_owned())).collect();
         }
         5 => found.checks = vec![Check::Number(7.0)],
         6 => {
@@ -149,7 +134,7 @@ fn text_item(r: &mut Random) -> Item {
             found.checks.push(if r.one_in(2) { Check::Null } else { Check::Number(10.0) });
         }
         _ => {
-            (found.affix, found.cased) = (affix, cased);
+            (found.affix, found.cased) = (affix.to_owned(), cased);
             found.checks = (0..count).map(|_| Check::Text(r.pick(WORDS).to_owned())).collect();
         }
     }
@@ -170,7 +155,7 @@ fn term(r: &mut Random, selections: usize, depth: usize) -> Term {
             match members.len() {
                 // A pattern that names nobody is refused.
                 0 => Term::Selection(r.below(selections)),
-                _ => Term::Of(r.one_in(2), pattern, members),
+                _ => Term::Of(r.one_in(2), pattern.to_owned(), members),
             }
         }
         _ => Term::Selection(r.below(selections)),
@@ -220,7 +205,7 @@ fn one_or_list(mut values: Vec<Value>) -> Value {
 }
 
 fn key(item: &Item) -> String {
-    let mut key = item.field.to_owned();
+    let mut key = item.field.clone();
     let mut modify = |modifier: &str| key = format!("{key}|{modifier}");
     match &item.checks[0] {
         Check::Compare(op, _) => modify(op),
@@ -234,7 +219,7 @@ fn key(item: &Item) -> String {
         Check::Text(_) | Check::Number(_) | Check::Null => {}
     }
     if !item.affix.is_empty() {
-        modify(item.affix);
+        modify(&item.affix);
     }
     for (there, modifier) in [(item.cased, "cased"), (item.all, "all"), (item.negated, "neq")] {
         if there {
@@ -251,7 +236,7 @@ fn values(item: &Item) -> Vec<Value> {
         Check::Number(n) | Check::Compare(_, n) => json!(n),
         Check::Null => Value::Null,
         Check::Exists(b) => json!(b),
-        Check::Regex(t, _) | Check::Cidr(t, _) | Check::Same(t) => json!(t),
+        Check::Regex(t, _) | Check::Cidr(t) | Check::Same(t) => json!(t),
     };
     item.checks.iter().map(value).collect()
 }

@@ -7,9 +7,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod generate;
-mod model;
 
-use common::{Event, Random, matches, with_batch};
+use common::{Event, Random, matches, model, with_batch};
 use picket_sigma::{File, Options, Scratch, compile};
 
 const RULES: usize = 30;

@@ -1,7 +1,8 @@
 //! What a rule means, said without any cleverness: rules as a tree, evaluated event by event.
 
-use crate::common::Event;
+use super::Event;
 use serde_json::Value;
+use std::net::IpAddr;
 
 #[derive(Debug, Clone)]
 pub enum Check {
@@ -9,24 +10,22 @@ pub enum Check {
     Text(String),
     Number(f64),
     /// lt, lte, gt, gte.
-    Compare(&'static str, f64),
+    Compare(String, f64),
     Null,
     Exists(bool),
     /// The pattern, and its flags in Sigma's letters.
-    Regex(&'static str, &'static str),
-    Cidr(&'static str, Inside),
+    Regex(String, String),
+    Cidr(String),
     /// The other field.
-    Same(&'static str),
+    Same(String),
 }
-
-pub type Inside = fn(&str) -> bool;
 
 #[derive(Debug, Clone)]
 pub struct Item {
     /// Empty = keywords.
-    pub field: &'static str,
+    pub field: String,
     /// `""`, contains, startswith, endswith.
-    pub affix: &'static str,
+    pub affix: String,
     pub cased: bool,
     pub checks: Vec<Check>,
     pub all: bool,
@@ -37,7 +36,7 @@ pub struct Item {
 pub enum Term {
     Selection(usize),
     /// `all of`, the pattern as written, and whom it names.
-    Of(bool, &'static str, Vec<usize>),
+    Of(bool, String, Vec<usize>),
     Not(Box<Term>),
     And(Box<Term>, Box<Term>),
     Or(Box<Term>, Box<Term>),
@@ -74,7 +73,7 @@ fn item_holds(item: &Item, event: &Event, positive: bool) -> bool {
         if item.all { item.checks.iter().all(check) } else { item.checks.iter().any(check) }
     };
     let by_value = !item.checks.iter().any(|c| matches!(c, Check::Null | Check::Exists(_)));
-    let either = on(item.field) || (item.field == "Image" && positive && by_value && on("ExecutedImage"));
+    let either = on(&item.field) || (item.field == "Image" && positive && by_value && on("ExecutedImage"));
     either != item.negated
 }
 
@@ -87,8 +86,7 @@ struct Leaf {
 impl Leaf {
     /// The number that it is or reads as.
     fn as_number(&self) -> Option<f64> {
-        self.number
-            .or_else(|| self.text.parse::<f64>().ok().filter(|_| self.text.ends_with(|c: char| c.is_ascii_digit())))
+        self.number.or_else(|| self.text.parse().ok())
     }
 }
 
@@ -122,9 +120,9 @@ fn check_holds(check: &Check, item: &Item, event: &Event, field: &str) -> bool {
         Check::Number(n) if field.is_empty() || !item.affix.is_empty() || item.cased => {
             leaves.iter().any(|leaf| text_holds(&n.to_string(), item, leaf))
         }
-        Check::Number(n) => leaves.iter().any(|leaf| leaf.as_number().is_some_and(|l| l == *n)),
+        Check::Number(n) => leaves.iter().any(|leaf| leaf.as_number().is_some_and(|l| l.total_cmp(n).is_eq())),
         Check::Compare(op, n) => leaves.iter().any(|leaf| {
-            leaf.as_number().is_some_and(|l| match *op {
+            leaf.as_number().is_some_and(|l| match op.as_str() {
                 "lt" => l < *n,
                 "lte" => l <= *n,
                 "gt" => l > *n,
@@ -140,7 +138,7 @@ fn check_holds(check: &Check, item: &Item, event: &Event, field: &str) -> bool {
                 .unwrap();
             leaves.iter().any(|leaf| regex.is_match(&leaf.text))
         }
-        Check::Cidr(_, inside) => leaves.iter().any(|leaf| inside(&leaf.text)),
+        Check::Cidr(network) => leaves.iter().any(|leaf| inside(network, &leaf.text)),
         Check::Same(other) => {
             let others = self::leaves(event, other);
             leaves.iter().any(|a| others.iter().any(|b| same(item, a, b)))
@@ -152,30 +150,42 @@ fn text_holds(sigma: &str, item: &Item, leaf: &Leaf) -> bool {
     let keyword = item.field.is_empty();
     let mut pattern = pattern_of(&folded(sigma, item.cased));
     let literal: Option<String> = pattern.iter().map(|p| if let Part::Char(c) = p { Some(*c) } else { None }).collect();
-    if keyword || matches!(item.affix, "contains" | "endswith") {
+    if keyword || matches!(item.affix.as_str(), "contains" | "endswith") {
         pattern.insert(0, Part::Many);
     }
-    if keyword || matches!(item.affix, "contains" | "startswith") {
+    if keyword || matches!(item.affix.as_str(), "contains" | "startswith") {
         pattern.push(Part::Many);
     }
     // A plain text that reads as a number equals a number of that value.
     let by_number = !keyword && item.affix.is_empty();
     let wanted = literal.filter(|_| by_number).and_then(|l| Leaf { text: l, number: None }.as_number());
-    wanted.is_some_and(|w| leaf.number == Some(w))
+    wanted.zip(leaf.number).is_some_and(|(w, n)| w.total_cmp(&n).is_eq())
         || wildcard(&pattern, &folded(&leaf.text, item.cased).chars().collect::<Vec<_>>())
 }
 
 fn same(item: &Item, a: &Leaf, b: &Leaf) -> bool {
-    if let (Some(a), Some(b), "") = (a.number, b.number, item.affix) {
-        return a == b;
+    if let (Some(a), Some(b), "") = (a.number, b.number, item.affix.as_str()) {
+        return a.total_cmp(&b).is_eq();
     }
     let (a, b) = (folded(&a.text, item.cased), folded(&b.text, item.cased));
-    match item.affix {
+    match item.affix.as_str() {
         "contains" => a.contains(&b),
         "startswith" => a.starts_with(&b),
         "endswith" => a.ends_with(&b),
         _ => a == b,
     }
+}
+
+fn inside(network: &str, address: &str) -> bool {
+    let bits = |a: IpAddr| match a {
+        IpAddr::V4(a) => (u128::from(a.to_bits()) << 96, 32),
+        IpAddr::V6(a) => (a.to_bits(), 128),
+    };
+    let (base, length) = network.split_once('/').unwrap_or((network, ""));
+    let (Ok(base), Ok(address)) = (base.parse::<IpAddr>(), address.parse::<IpAddr>()) else { return false };
+    let ((a, all), (b, _)) = (bits(base), bits(address));
+    let length = length.parse().unwrap_or(all);
+    base.is_ipv4() == address.is_ipv4() && (length == 0 || (a ^ b) >> (128 - length) == 0)
 }
 
 enum Part {
