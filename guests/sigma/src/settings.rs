@@ -16,6 +16,9 @@ pub struct Settings {
     /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
     /// others. `false` is for finding out whether that loses something. Default: true.
     pub filters: Option<bool>,
+    /// Processing pipelines to apply to the rules: names of `NAME.pipeline.yml` files in the rules directories, or shipped
+    /// ones: `auditd`, `ecs`, `sysmon-linux`, `velociraptor`.
+    pub pipelines: Vec<String>,
 }
 
 /// One field or several.
@@ -41,6 +44,7 @@ impl Settings {
     pub fn into_options(self) -> Options {
         let mut options = Options { all_log_sources: self.all_log_sources, ..Options::default() };
         options.clauses = self.filters.unwrap_or(options.clauses);
+        options.pipelines = self.pipelines;
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
                 let others = match others {
@@ -122,6 +126,7 @@ mod tests {
         );
         assert!(Settings::parse(r#"{"all_logsources": true}"#).unwrap_err().contains("all_logsources"));
         assert!(Settings::default().into_options().clauses);
+        assert_eq!(Settings::parse(r#"{"pipelines": ["ecs"]}"#).unwrap().into_options().pipelines, ["ecs"]);
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }
 

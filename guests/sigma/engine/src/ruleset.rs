@@ -4,6 +4,7 @@ use crate::clause::{Clause, Group, Need};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
 use crate::index::Index;
 use crate::item;
+use crate::pipeline::{self, Pipelines};
 use crate::rule::{self, LogSource, Rule, RuleMeta};
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
 use crate::witness::witness;
@@ -38,6 +39,9 @@ pub struct Options {
     /// Find out what the rules of a log source need, see [`Stream::clauses`]; rules with different needs then have streams
     /// of their own.
     pub clauses: bool,
+    /// Pipelines to apply, by the names of their files without `.pipeline.yml`, or shipped ones: `auditd`, `ecs`,
+    /// `sysmon-linux`, `velociraptor`. Their order counts only among those of equal priority.
+    pub pipelines: Vec<String>,
 }
 
 impl Default for Options {
@@ -47,6 +51,7 @@ impl Default for Options {
             alternates: vec![pair("Image", "ExecutedImage"), pair("ParentImage", "ParentExecutedImage")],
             all_log_sources: false,
             clauses: true,
+            pipelines: Vec::new(),
         }
     }
 }
@@ -103,7 +108,8 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let mut set = RuleSet::default();
     let mut rules = Vec::new();
     let mut regex_bytes = item::MAX_REGEX_BYTES;
-    for file in files {
+    let pipelines = Pipelines::load(&options.pipelines, files, &mut set.diagnostics);
+    for file in files.iter().filter(|f| pipeline::name_of(f.name).is_none()) {
         let mut findings = Vec::new();
         rules.extend(read_file(file, &mut regex_bytes, &mut findings));
         if findings.len() > MAX_FINDINGS {
@@ -113,7 +119,14 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         }
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
-    let rules = unique(rules, &mut set.diagnostics);
+    let mut rules = unique(rules, &mut set.diagnostics);
+    rules.retain_mut(|rule| match pipelines.apply(rule) {
+        Ok(()) => true,
+        Err(finding) => {
+            set.diagnostics.push(finding.in_file(&rule.meta.file));
+            false
+        }
+    });
 
     let mut groups: Vec<(LogSource, Vec<Rule>)> = Vec::new();
     let mut by_source: HashMap<LogSource, usize> = HashMap::new();
