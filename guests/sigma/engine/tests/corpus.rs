@@ -3,34 +3,8 @@
 
 mod common;
 
-use common::{Event, matches, model, read, synthesis};
+use common::{Event, corpus, matches, model, read, synthesis};
 use picket_sigma::{File, Gravity, Options, RuleSet, Scratch, compile};
-use std::path::{Path, PathBuf};
-
-/// Name and content, sorted.
-fn corpus() -> Option<Vec<(String, String)>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/corpora/sigmahq-linux");
-    if !folder.is_dir() {
-        println!("skipped: no SigmaHQ rules at {}", folder.display());
-        return None;
-    }
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
-    let read = |path: PathBuf| (path.display().to_string(), std::fs::read_to_string(path).unwrap());
-    Some(files.into_iter().map(read).collect())
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|e| e == "yml") {
-            files.push(path);
-        }
-    }
-}
 
 fn load(corpus: &[(String, String)], options: &Options) -> RuleSet {
     let files: Vec<File<'_>> = corpus.iter().map(|(name, text)| File { name, content: text.as_bytes() }).collect();

@@ -98,7 +98,7 @@ fn number_item(r: &mut Random) -> Item {
         0 | 1 => found.checks = (0..=r.below(3)).map(|_| Check::Number(number(r))).collect(),
         2 => found.checks = vec![Check::Compare(r.pick(&["lt", "lte", "gt", "gte"]).to_owned(), number(r))],
         3 => {
-            found.affix = r.pick(&["", "contains", "startswith", "endswith"]).to_owned();
+            r.pick(&["", "contains", "startswith", "endswith"]).clone_into(&mut found.affix);
             found.checks = (0..=r.below(2)).map(|_| Check::Text(r.pick(NUMBER_WORDS).to_owned())).collect();
         }
         4 => found.checks = vec![Check::Same(r.pick(NUMBER_FIELDS).to_owned())],
@@ -179,15 +179,14 @@ fn names(pattern: &str, name: &str) -> bool {
 
 pub fn yaml(rule: &Rule, number: usize) -> String {
     let mut detection = Map::new();
+    let pair = |item| (key(item), one_or_list(values(item)));
     for (name, maps) in NAMES.iter().zip(&rule.selections) {
         let mut list = Vec::new();
         for items in maps {
             // Plain keywords stand in the list itself, unless that would change how they go together.
             match items.as_slice() {
                 [item] if key(item).is_empty() => list.extend(values(item)),
-                _ => {
-                    list.push(Value::Object(items.iter().map(|item| (key(item), one_or_list(values(item)))).collect()))
-                }
+                _ => list.push(Value::Object(items.iter().map(pair).collect())),
             }
         }
         detection.insert((*name).to_owned(), Value::Array(list));
@@ -231,14 +230,16 @@ fn key(item: &Item) -> String {
 
 fn values(item: &Item) -> Vec<Value> {
     let value = |c: &Check| match c {
-        Check::Text(t) => json!(t),
-        Check::Number(n) | Check::Compare(_, n) if n.fract() == 0.0 => json!(*n as i64),
-        Check::Number(n) | Check::Compare(_, n) => json!(n),
+        Check::Text(t) | Check::Regex(t, _) | Check::Cidr(t) | Check::Same(t) => json!(t),
+        Check::Number(n) | Check::Compare(_, n) => whole_or_float(*n),
         Check::Null => Value::Null,
         Check::Exists(b) => json!(b),
-        Check::Regex(t, _) | Check::Cidr(t) | Check::Same(t) => json!(t),
     };
     item.checks.iter().map(value).collect()
+}
+
+fn whole_or_float(n: f64) -> Value {
+    if n.fract() == 0.0 { json!(n as i64) } else { json!(n) }
 }
 
 fn condition(term: &Term) -> String {
@@ -252,6 +253,8 @@ fn condition(term: &Term) -> String {
     }
 }
 
+type Make = fn(&mut Random) -> Value;
+
 pub fn event(r: &mut Random) -> Event {
     let mut event = Event::new();
     for field in ["Image", "CommandLine", "User", "ExecutedImage"] {
@@ -262,7 +265,7 @@ pub fn event(r: &mut Random) -> Event {
     if let Some(args) = cell(r, |r| (0..r.below(4)).map(|_| r.pick(TEXTS)).collect()) {
         event.insert("Args".into(), args);
     }
-    let numbers: [(&str, fn(&mut Random) -> Value); 4] = [
+    let numbers: [(&str, Make); 4] = [
         ("Port", |r| json!(r.below(16))),
         ("Delta", |r| json!(r.below(16) as i64 - 8)),
         // Never a whole number, which a float column would show as text in another way than JSON does.
