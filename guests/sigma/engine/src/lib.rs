@@ -47,16 +47,23 @@
 //! What the engine does not do (correlations, filters, `expand`, the time modifiers, pipes, `near`, `timeframe`,
 //! `action`, `N of` for N > 1, merge keys) is refused for the rule that asks for it, with a diagnostic that names it.
 
+mod action;
 mod batch;
 mod clause;
 mod condition;
+mod contradiction;
+mod deprecated;
+mod detection;
 mod diagnostic;
 mod encode;
 mod eval;
+mod expand;
 mod explain;
+mod filter;
 pub mod fold;
 mod index;
 mod item;
+mod lint;
 mod literal;
 mod modifier;
 mod number;
@@ -64,7 +71,9 @@ mod pattern;
 mod pipeline;
 mod rule;
 mod ruleset;
+mod silence;
 mod test;
+mod time;
 mod tree;
 mod witness;
 mod yaml;
@@ -74,6 +83,7 @@ pub use clause::{Clause, Op};
 pub use diagnostic::{Diagnostic, Gravity, Place};
 pub use eval::Scratch;
 pub use explain::{Actual, Evidence, Node};
+pub use filter::FilterMeta;
 pub use number::Number;
 pub use rule::{Level, LogSource, Related, RuleMeta};
 pub use ruleset::{File, MAX_FILE_BYTES, Options, RuleSet, Stream, Unbound, compile};

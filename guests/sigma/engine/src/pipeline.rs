@@ -8,6 +8,7 @@ mod read;
 
 use crate::condition::Condition;
 use crate::diagnostic::{Diagnostic, Finding, Place, brief, did_you_mean};
+use crate::expand::Placeholders;
 use crate::item::{Body, Item, Selection};
 use crate::rule::{LogSource, Rule};
 use crate::ruleset::File;
@@ -139,10 +140,13 @@ impl Pipelines {
         Self(found)
     }
 
-    /// What the pipelines say that placeholders stand for.
-    #[expect(dead_code, reason = "for the modifier expand, which is not there yet")]
-    pub fn placeholders(&self) -> impl Iterator<Item = &(String, Vec<String>)> {
-        self.0.iter().flat_map(|p| &p.placeholders)
+    /// What placeholders stand for: `own` first, then what the pipelines say.
+    pub fn placeholders(&self, own: &Placeholders) -> Placeholders {
+        let mut all = own.clone();
+        for (name, values) in self.0.iter().flat_map(|p| &p.placeholders) {
+            all.entry(name.clone()).or_insert_with(|| values.clone());
+        }
+        all
     }
 
     /// Rewrites a rule. An error says why it cannot be loaded so.
@@ -171,7 +175,8 @@ impl Step {
                 let added = Condition::Selection(rule.selections.len());
                 let added = if *negated { Condition::Not(Box::new(added)) } else { added };
                 let place = rule.condition_place;
-                rule.selections.push(Selection { name: "added by pipeline".to_owned(), place, body: body.clone() });
+                let name = "added by pipeline".to_owned();
+                rule.selections.push(Selection { name, place, body: body.clone(), filter: None });
                 let before = std::mem::replace(&mut rule.condition, Condition::All(Vec::new()));
                 rule.condition = Condition::All(vec![added, before]);
             }
@@ -182,7 +187,9 @@ impl Step {
                     let Some(body) = self.body(body, &mut left) else {
                         let message =
                             format!("a pipeline drops every item of the selection '{}'", brief(&selection.name));
-                        return Err(Finding::error(selection.place, "pipeline-drops-selection", message)
+                        // That of a filter stands in another file.
+                        let place = if selection.filter.is_some() { rule.condition_place } else { selection.place };
+                        return Err(Finding::error(place, "pipeline-drops-selection", message)
                             .help("it would match every event, so the rule is not loaded"));
                     };
                     selection.body = body;

@@ -181,6 +181,43 @@ fn an_item_is_dropped_but_never_a_whole_selection() {
 }
 
 #[test]
+fn placeholders_stand_for_the_values_of_a_pipeline() {
+    let steps = "  - {type: value_placeholders, include: [admins]}
+  - {type: wildcard_placeholders, include: [shells]}
+vars: {admins: [root, 'adm_*'], others: nobody}";
+    check(
+        steps,
+        "s: {User|expand: '%admins%', Image|endswith|expand: '/%shells%'}\ncondition: s",
+        &[json!({"User": "root", "Image": "/bin/zsh"}), json!({"User": "adm_x", "Image": "/"})],
+        &[json!({"User": "bob", "Image": "/bin/zsh"}), json!({"User": "root", "Image": "zsh"})],
+    );
+    // Not included, so it stands for nothing.
+    let text = rule("s: {User|expand: '%others%'}\ncondition: s");
+    let set = under(&pipeline(steps), &text);
+    assert_eq!((codes(&set), set.rules.len()), (vec![("unknown-placeholder", 5)], 0));
+    let set = under(&pipeline("  - {type: value_placeholders, exclude: [admins]}\nvars: {admins: x, others: y}"), &text);
+    assert!(hit(&set, &json!({"User": "y"})) && !hit(&set, &json!({"User": "x"})));
+    // The guest's own come first.
+    let file = [("p.pipeline.yml", pipeline(steps)), ("r.yml", rule("s: {User|expand: '%admins%'}\ncondition: s"))];
+    let files = file.each_ref().map(|(name, text)| File { name, content: text.as_bytes() });
+    let placeholders = [("admins".to_owned(), vec!["alice".to_owned()])].into();
+    let set = compile(&files, &Options { pipelines: vec!["p".to_owned()], placeholders, ..Options::default() });
+    assert!(hit(&set, &json!({"User": "alice"})) && !hit(&set, &json!({"User": "root"})));
+}
+
+#[test]
+fn filters_are_joined_by_the_log_source_as_written_and_mapped_with_their_rules() {
+    let steps = "  - {type: change_logsource, service: other}
+  - {type: field_name_mapping, mapping: {User: user.name}}";
+    let filter = "title: f\nid: 00000000-0000-0000-0000-00000000000f\nlogsource: {product: test}\nfilter:
+  rules: any\n  known: {User: bob}\n  condition: not known\n";
+    let set = under(&pipeline(steps), &format!("{}---\n{filter}", rule("s: {A: x}\ncondition: s")));
+    assert!(codes(&set).is_empty(), "{:#?}", set.diagnostics);
+    assert!(hit(&set, &json!({"A": "x", "user.name": "root", "User": "bob"})));
+    assert!(!hit(&set, &json!({"A": "x", "user.name": "bob"})));
+}
+
+#[test]
 fn pipelines_are_applied_by_priority_and_only_if_named() {
     let file = |priority: i32, from: &str, to: &str| {
         format!("priority: {priority}\ntransformations: [{{type: field_name_mapping, mapping: {{{from}: {to}}}}}]")

@@ -2,6 +2,7 @@
 
 use super::{Conditions, Fields, Pipeline, Step, Transformation};
 use crate::diagnostic::{Finding, Place, brief, did_you_mean};
+use crate::expand::Placeholders;
 use crate::item::{self, Reader};
 use crate::number::Number;
 use crate::rule::LogSource;
@@ -57,6 +58,7 @@ pub(super) fn pipeline(file: &File<'_>, findings: &mut Vec<Finding>) -> Pipeline
     };
     reader.source = text;
     let documents = yaml::documents(text, reader.findings);
+    let documents: Vec<&Node> = documents.iter().flatten().collect();
     let [document] = documents.as_slice() else {
         if reader.findings.is_empty() {
             let message = format!("a pipeline is one document, this file has {}", documents.len());
@@ -347,7 +349,8 @@ impl Transformations<'_, '_> {
             return self.error(place, "missing-attribute", "the transformation has no 'conditions'");
         };
         self.map(conditions, "'conditions'")?;
-        let mut reader = Reader::new(self.source, item::MAX_REGEX_BYTES);
+        let placeholders = Placeholders::new();
+        let mut reader = Reader::new(self.source, &placeholders, item::MAX_REGEX_BYTES);
         let body = reader.body(conditions);
         self.findings.append(&mut reader.findings);
         Some(Transformation::Add { body: body?, negated })
