@@ -195,7 +195,8 @@ vars: {admins: [root, 'adm_*'], others: nobody}";
     let text = rule("s: {User|expand: '%others%'}\ncondition: s");
     let set = under(&pipeline(steps), &text);
     assert_eq!((codes(&set), set.rules.len()), (vec![("unknown-placeholder", 5)], 0));
-    let set = under(&pipeline("  - {type: value_placeholders, exclude: [admins]}\nvars: {admins: x, others: y}"), &text);
+    let set =
+        under(&pipeline("  - {type: value_placeholders, exclude: [admins]}\nvars: {admins: x, others: y}"), &text);
     assert!(hit(&set, &json!({"User": "y"})) && !hit(&set, &json!({"User": "x"})));
     // The guest's own come first.
     let file = [("p.pipeline.yml", pipeline(steps)), ("r.yml", rule("s: {User|expand: '%admins%'}\ncondition: s"))];

@@ -211,12 +211,24 @@ fn pattern_of(text: &str) -> Vec<Part> {
     parts
 }
 
+/// Which prefixes of the text the pattern so far matches, one part after the other.
 fn wildcard(pattern: &[Part], text: &[char]) -> bool {
-    match (pattern.first(), text.first()) {
-        (None, None) => true,
-        (Some(Part::Many), _) => wildcard(&pattern[1..], text) || (!text.is_empty() && wildcard(pattern, &text[1..])),
-        (Some(Part::One), Some(_)) => wildcard(&pattern[1..], &text[1..]),
-        (Some(Part::Char(p)), Some(t)) if p == t => wildcard(&pattern[1..], &text[1..]),
-        _ => false,
+    let mut ends = vec![false; text.len() + 1];
+    ends[0] = true;
+    for part in pattern {
+        let mut next = vec![false; text.len() + 1];
+        for i in (0..=text.len()).filter(|i| ends[*i]) {
+            match part {
+                Part::Many => {
+                    next[i..].fill(true);
+                    break;
+                }
+                Part::One if i < text.len() => next[i + 1] = true,
+                Part::Char(c) if text.get(i) == Some(c) => next[i + 1] = true,
+                _ => {}
+            }
+        }
+        ends = next;
     }
+    ends[text.len()]
 }

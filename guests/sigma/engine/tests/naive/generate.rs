@@ -177,7 +177,25 @@ fn names(pattern: &str, name: &str) -> bool {
     }
 }
 
+pub fn id(number: usize) -> String {
+    format!("00000000-0000-0000-0000-{number:012}")
+}
+
+/// JSON is YAML.
 pub fn yaml(rule: &Rule, number: usize) -> String {
+    let (id, source) = (id(number), json!({"product": "test"}));
+    json!({"title": "t", "id": id, "logsource": source, "detection": detection(rule)}).to_string()
+}
+
+/// A filter with the detection of `rule`, of the rules with these numbers.
+pub fn filter(rule: &Rule, number: usize, of: &[u32]) -> String {
+    let mut filter = detection(rule);
+    filter["condition"] = json!(condition(&rule.conditions[0]));
+    filter.insert("rules".into(), of.iter().map(|r| id(*r as usize)).collect());
+    json!({"title": "f", "id": id(number), "logsource": {"product": "test"}, "filter": filter}).to_string()
+}
+
+fn detection(rule: &Rule) -> Map<String, Value> {
     let mut detection = Map::new();
     let pair = |item| (key(item), one_or_list(values(item)));
     for (name, maps) in NAMES.iter().zip(&rule.selections) {
@@ -193,10 +211,7 @@ pub fn yaml(rule: &Rule, number: usize) -> String {
     }
     let conditions = rule.conditions.iter().map(|c| Value::String(condition(c))).collect();
     detection.insert("condition".into(), one_or_list(conditions));
-    // JSON is YAML.
-    json!({"title": "t", "id": format!("00000000-0000-0000-0000-{number:012}"), "logsource": {"product": "test"},
-        "detection": detection})
-    .to_string()
+    detection
 }
 
 fn one_or_list(mut values: Vec<Value>) -> Value {

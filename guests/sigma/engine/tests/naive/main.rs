@@ -18,6 +18,17 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
+/// Filters, and the rules that each is for. A filter has one condition.
+fn filters(r: &mut Random) -> Vec<(model::Rule, Vec<u32>)> {
+    let filter = |r: &mut Random| {
+        let mut filter = generate::rule(r);
+        filter.conditions.truncate(1);
+        let of = (0..1 + r.below(4)).map(|_| r.below(RULES) as u32).collect::<std::collections::BTreeSet<_>>();
+        (filter, of.into_iter().collect())
+    };
+    (0..r.below(4)).map(|_| filter(r)).collect()
+}
+
 #[test]
 fn the_index_finds_what_the_definition_finds() {
     let rounds = setting("PICKET_PROPERTY_ROUNDS", 100);
@@ -26,16 +37,24 @@ fn the_index_finds_what_the_definition_finds() {
     let (mut checked, mut hit) = (0_u64, 0_u64);
     for round in 0..rounds {
         let rules: Vec<model::Rule> = (0..RULES).map(|_| generate::rule(&mut r)).collect();
-        let texts: Vec<String> = rules.iter().enumerate().map(|(i, rule)| generate::yaml(rule, i)).collect();
-        let names: Vec<String> = (0..rules.len()).map(|i| format!("{i}.yml")).collect();
+        let mut texts: Vec<String> = rules.iter().enumerate().map(|(i, rule)| generate::yaml(rule, i)).collect();
+        let filters = filters(&mut r);
+        texts.extend(filters.iter().enumerate().map(|(i, (f, of))| generate::filter(f, RULES + i, of)));
+        let names: Vec<String> = (0..texts.len()).map(|i| format!("{i}.yml")).collect();
         let files: Vec<File<'_>> =
             texts.iter().zip(&names).map(|(t, name)| File { name, content: t.as_bytes() }).collect();
         let set = compile(&files, &Options::default());
         assert_eq!(set.rules.len(), rules.len(), "{:#?}\n{texts:#?}", set.diagnostics);
         let events: Vec<Event> = (0..EVENTS).map(|_| generate::event(&mut r)).collect();
+        let passes = |rule: u32, event: &Event| {
+            filters.iter().all(|(filter, of)| !of.contains(&rule) || model::matches(filter, event))
+        };
         let expected: Vec<Vec<u32>> = events
             .iter()
-            .map(|e| (0..).zip(&rules).filter(|(_, rule)| model::matches(rule, e)).map(|(i, _)| i).collect())
+            .map(|e| {
+                let hit = (0..).zip(&rules).filter(|(i, rule)| model::matches(rule, e) && passes(*i, e));
+                hit.map(|(i, _)| i).collect()
+            })
             .collect();
         for (size, dictionary) in [(40, true), (40, false), (7, true), (1, false)] {
             for (chunk, expected) in events.chunks(size).zip(expected.chunks(size)) {
