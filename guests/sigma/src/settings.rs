@@ -16,6 +16,9 @@ pub struct Settings {
     /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
     /// others. `false` is for finding out whether that loses something. Default: true.
     pub filters: Option<bool>,
+    /// Processing pipelines to apply to the rules: names of `NAME.pipeline.yml` files in the rules directories, or shipped
+    /// ones: `auditd`, `ecs`, `sysmon-linux`, `velociraptor`.
+    pub pipelines: Vec<String>,
     /// Per placeholder of the modifier `expand` the values it stands for: `{"Administrators": ["root", "adm_*"]}`. A rule
     /// with a placeholder that is not here is not loaded.
     pub placeholders: std::collections::BTreeMap<String, Values>,
@@ -88,6 +91,7 @@ impl Settings {
             ..Options::default()
         };
         options.clauses = self.filters.unwrap_or(options.clauses);
+        options.pipelines = self.pipelines;
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
                 let others = match others {
@@ -181,6 +185,7 @@ mod tests {
         );
         assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
+        assert_eq!(Settings::parse(r#"{"pipelines": ["ecs"]}"#).unwrap().into_options().pipelines, ["ecs"]);
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }
 

@@ -70,6 +70,7 @@ mod literal;
 mod modifier;
 mod number;
 mod pattern;
+mod pipeline;
 mod rule;
 mod ruleset;
 mod silence;
