@@ -1,6 +1,7 @@
 //! A rule: its attributes, and its detection with the condition resolved.
 
 use crate::condition::Condition;
+use crate::correlation;
 use crate::deprecated::About;
 use crate::detection::{self, Conditions, Detection};
 use crate::diagnostic::{Finding, Place, brief, did_you_mean, nearest};
@@ -43,7 +44,7 @@ impl Level {
 const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
 
 /// Attributes of a rule in the specification, and two that SigmaHQ adds.
-const ATTRIBUTES: &[&str] = &[
+pub(crate) const ATTRIBUTES: &[&str] = &[
     "title",
     "id",
     "related",
@@ -126,10 +127,12 @@ pub struct RuleMeta {
     pub file: String,
     /// Line of its title, from 1.
     pub line: u32,
-    /// Index into [`crate::RuleSet::streams`].
+    /// Index into [`crate::RuleSet::streams`]; of no meaning for a correlation.
     pub stream: u32,
-    /// Short and unique, for rules that refer to this one.
+    /// Short and unique, for filters and correlations that refer to this one.
     pub name: Option<String>,
+    /// Whether its matches are for people, too. False for a rule that only correlations with `generate: false` refer to.
+    pub deliver: bool,
     /// Attributes of its log source that are not in the specification. They have no effect on which events it sees.
     pub source_custom: Vec<(String, String)>,
     /// Ids of the filters that are part of its condition; see [`crate::RuleSet::filters`].
@@ -165,6 +168,7 @@ pub(crate) struct Places {
 pub(crate) enum Document {
     Rule(Box<Rule>),
     Filter(Box<Filter>),
+    Correlation(Box<correlation::Draft>),
 }
 
 /// What is needed while the documents of a file are read.
@@ -187,43 +191,15 @@ pub(crate) fn read(reading: &mut Reading<'_>, number: usize, node: &Node) -> Opt
         return None;
     };
     let mut reader = Attributes { pairs, reading, refused: false };
-    if let Some((key, _)) = reader.pair("correlation") {
-        let finding = Finding::error(key.place, "unsupported-correlation", "correlations are not supported yet");
-        reader.reading.findings.push(finding.help("the document is not loaded"));
-        return None;
+    if reader.pair("correlation").is_some() {
+        return correlation::read(reader, number, node).map(|c| Document::Correlation(Box::new(c)));
     }
     if reader.pair("filter").is_some() {
         return filter::read(reader, number, node).map(|f| Document::Filter(Box::new(f)));
     }
     reader.check_names(ATTRIBUTES);
-    let title = reader.required_text(node, "title");
-    let line = reader.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
-    let (id, id_place) = reader.id(node, number);
-    let (source, source_custom) = reader.log_source(node);
-    let meta = RuleMeta {
-        id,
-        title: title.unwrap_or_default(),
-        level: reader.level(),
-        status: reader.status(),
-        description: reader.text("description"),
-        author: reader.text("author"),
-        license: reader.text("license"),
-        references: reader.list("references"),
-        tags: reader.list("tags"),
-        falsepositives: reader.list("falsepositives"),
-        fields: reader.list("fields"),
-        date: reader.text("date"),
-        modified: reader.text("modified"),
-        related: reader.related(),
-        custom: reader.custom(),
-        source,
-        file: reader.reading.file.to_owned(),
-        line,
-        stream: 0,
-        name: reader.text("name").filter(|n| !n.is_empty()),
-        source_custom,
-        filters: Vec::new(),
-    };
+    let (mut meta, id_place) = reader.meta(node, number);
+    (meta.source, meta.source_custom) = reader.log_source(node);
     let places = reader.places(node);
     let Detection { selections, condition, text, place } = reader.detection(node)?;
     (!reader.refused).then(|| {
@@ -243,10 +219,44 @@ pub(crate) fn read(reading: &mut Reading<'_>, number: usize, node: &Node) -> Opt
 pub(crate) struct Attributes<'a, 'r, 's> {
     pub pairs: &'a [(Node, Node)],
     pub reading: &'r mut Reading<'s>,
+    /// A problem was found that the document cannot be loaded with.
     pub refused: bool,
 }
 
 impl<'a> Attributes<'a, '_, '_> {
+    /// What rules and correlations have in common, and where the id stands.
+    pub fn meta(&mut self, node: &Node, number: usize) -> (RuleMeta, Place) {
+        let title = self.required_text(node, "title");
+        let line = self.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
+        let (id, id_place) = self.id(node, number);
+        let meta = RuleMeta {
+            id,
+            title: title.unwrap_or_default(),
+            level: self.level(),
+            status: self.status(),
+            description: self.text("description"),
+            author: self.text("author"),
+            license: self.text("license"),
+            references: self.list("references"),
+            tags: self.list("tags"),
+            falsepositives: self.list("falsepositives"),
+            fields: self.list("fields"),
+            date: self.text("date"),
+            modified: self.text("modified"),
+            related: self.related(),
+            custom: self.custom(),
+            source: LogSource::default(),
+            file: self.reading.file.to_owned(),
+            line,
+            stream: 0,
+            name: self.text("name").filter(|name| !name.is_empty()),
+            deliver: true,
+            source_custom: Vec::new(),
+            filters: Vec::new(),
+        };
+        (meta, id_place)
+    }
+
     pub fn pair(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
         self.pairs.iter().find(|(k, _)| k.text() == Some(name)).map(|(k, v)| (k, v))
     }

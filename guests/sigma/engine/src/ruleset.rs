@@ -2,6 +2,7 @@
 
 use crate::action;
 use crate::clause::{Clause, Group, Need};
+use crate::correlation::{self, Correlation};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
 use crate::expand::Placeholders;
 use crate::filter::{self, FilterMeta};
@@ -110,6 +111,8 @@ pub struct RuleSet {
     pub rules: Vec<RuleMeta>,
     /// In the order of the files. Refused filters are not here.
     pub filters: Vec<FilterMeta>,
+    /// In the order of the files. As analytics they come after the rules, see [`RuleSet::analytics`].
+    pub correlations: Vec<Correlation>,
     /// In the order of the files.
     pub diagnostics: Vec<Diagnostic>,
     /// Per rule.
@@ -120,7 +123,7 @@ pub struct RuleSet {
 /// Compiles rule files. Never fails: what cannot be loaded is in [`RuleSet::diagnostics`], and the rest is loaded.
 pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let mut set = RuleSet::default();
-    let (mut rules, mut filters) = (Vec::new(), Vec::new());
+    let (mut rules, mut filters, mut drafts) = (Vec::new(), Vec::new(), Vec::new());
     let mut regex_bytes = item::MAX_REGEX_BYTES;
     let pipelines = Pipelines::load(&options.pipelines, files, &mut set.diagnostics);
     let placeholders = pipelines.placeholders(&options.placeholders);
@@ -130,6 +133,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
             match document {
                 Document::Rule(rule) => rules.push(*rule),
                 Document::Filter(filter) => filters.push(*filter),
+                Document::Correlation(draft) => drafts.push(*draft),
             }
         }
         if findings.len() > MAX_FINDINGS {
@@ -206,6 +210,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         let program = Program::new(lowering, conditions, fields.len());
         set.streams.push(Stream { source, clauses, fields, rules, program });
     }
+    set.correlations = correlation::resolve(drafts, &mut set.rules, &mut set.diagnostics);
     set.silences = Silences::of(files);
     set.silences.apply(&mut set.diagnostics, options.hygiene);
     // Stages find what they find one after the other; who reads it goes through the files.
@@ -369,7 +374,33 @@ pub enum Unbound {
     NeverHere,
 }
 
+impl Unbound {
+    fn told(self, field: &str) -> (&'static str, String) {
+        match self {
+            Self::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
+            Self::NeverHere => ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field))),
+        }
+    }
+}
+
 impl RuleSet {
+    /// Rules and correlations, by the number under which they are reported and referred to.
+    pub fn analytics(&self) -> impl Iterator<Item = &RuleMeta> {
+        self.rules.iter().chain(self.correlations.iter().map(|c| &c.meta))
+    }
+
+    /// What to tell the authors of correlations about `field`, which has no values here.
+    pub fn unbind_correlated(&self, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let (code, message) = why.told(field);
+        let using = self.correlations.iter().filter(|c| c.fields.iter().any(|f| f == field));
+        using
+            .map(|c| {
+                let place = Place { line: c.meta.line, column: 1, length: 1 };
+                Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
+            })
+            .collect()
+    }
+
     /// What to tell the authors of the rules in `stream`, to which no event of this host belongs; `note` is the host's reason.
     pub fn unfed(&self, stream: usize, note: &str) -> Vec<Diagnostic> {
         let rules = self.streams.get(stream).into_iter().flat_map(|s| &s.rules);
@@ -389,12 +420,7 @@ impl RuleSet {
     pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
         let Some(stream) = self.streams.get(stream) else { return Vec::new() };
         let Some(column) = stream.fields.iter().position(|f| f == field) else { return Vec::new() };
-        let (code, message) = match why {
-            Unbound::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
-            Unbound::NeverHere => {
-                ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field)))
-            }
-        };
+        let (code, message) = why.told(field);
         let uses = stream.program.uses.iter().filter(|u| u.column == column as u32);
         // Every rule of a filter uses what the filter uses, but its author needs to be told once.
         let mut told = HashSet::new();

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{compile_one, rule};
-use picket_sigma::{Diagnostic, File, Gravity, Options, Place, RuleSet, Unbound, compile};
+use common::{compile_one, rule, unmark};
+use picket_sigma::{Diagnostic, File, Gravity, Options, RuleSet, Unbound, compile};
 
 fn only(set: &RuleSet) -> &Diagnostic {
     assert_eq!(set.diagnostics.len(), 1, "{:#?}", set.diagnostics);
@@ -30,18 +30,6 @@ fn warned(gravity: Gravity, code: &str, marked: &str) -> Diagnostic {
     assert_eq!((found.gravity, found.code, found.place), (gravity, code, place), "{text}");
     assert_eq!(set.rules.len(), 1, "the rule is loaded all the same");
     found.clone()
-}
-
-fn unmark(marked: &str) -> (String, Place) {
-    let start = marked.find('«').expect("a mark");
-    let before = &marked[..start];
-    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
-    let place = Place {
-        line: before.matches('\n').count() as u32 + 1,
-        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
-        length: token.chars().count() as u32,
-    };
-    (marked.replace(['«', '»'], ""), place)
 }
 
 #[test]
@@ -134,7 +122,6 @@ fn attributes() {
             "missing-attribute",
             "«title: t»\nid: 00000000-0000-0000-0000-000000000000\nlogsource: {product: x}".to_owned(),
         ),
-        ("unsupported-correlation", format!("{head}«correlation»: {{type: event_count}}")),
         ("bad-filter", format!("{head}«filter»: {{rules: any}}\n{tail}")),
         ("bad-action", format!("action: «globl»\n{head}{tail}")),
         ("bad-action", format!("«action»: repeat\n{head}{tail}")),

@@ -5,7 +5,7 @@ pub mod model;
 pub mod read;
 pub mod synthesis;
 
-use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, RuleSet, Scratch, Texts, compile};
+use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, Place, RuleSet, Scratch, Texts, compile};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -198,6 +198,19 @@ fn rule_files(folder: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
+}
+
+/// Takes the marks out of a text in which a token is marked `«so»`, and says where that is.
+pub fn unmark(marked: &str) -> (String, Place) {
+    let start = marked.find('«').expect("a mark");
+    let before = &marked[..start];
+    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
+    let place = Place {
+        line: before.matches('\n').count() as u32 + 1,
+        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
+        length: token.chars().count() as u32,
+    };
+    (marked.replace(['«', '»'], ""), place)
 }
 
 /// xorshift64, so that tests are the same everywhere.
