@@ -75,13 +75,12 @@ enum Rules {
 /// Reads the document of a filter.
 pub(crate) fn read(mut reader: Attributes<'_, '_, '_>, number: usize, node: &Node) -> Option<Filter> {
     let (key, value) = reader.pair("filter")?;
-    if let Some((other, _)) = reader.pair("detection") {
+    if reader.pair("detection").is_some() {
         let message = "a document is a rule with 'detection' or a filter with 'filter', not both";
         reader.reading.findings.push(
             Finding::error(key.place, "bad-filter", message)
                 .help("a selection named 'filter' belongs under 'detection'; check the indentation"),
         );
-        let _ = other;
         return None;
     }
     reader.check_names(ATTRIBUTES);
@@ -125,12 +124,11 @@ fn rules(reader: &mut Attributes<'_, '_, '_>, at: Place, pairs: &[(Node, Node)])
     }
     let mut found = Vec::with_capacity(items.len());
     for item in items {
-        match item.text().filter(|t| !t.trim().is_empty() && item.meaning() != Meaning::Null) {
-            Some(text) => found.push((text.trim().to_owned(), item.place)),
-            None => {
-                let message = format!("a rule is named by its id or name, this is {}", item.kind());
-                reader.error(item.place, "bad-filter", message);
-            }
+        if let Some(text) = item.text().filter(|t| !t.trim().is_empty() && item.meaning() != Meaning::Null) {
+            found.push((text.trim().to_owned(), item.place));
+        } else {
+            let message = format!("a rule is named by its id or name, this is {}", item.kind());
+            reader.error(item.place, "bad-filter", message);
         }
     }
     (!reader.refused).then_some(Rules::These(found))

@@ -72,3 +72,40 @@ fn every_rule_matches_what_it_describes_and_misses_what_is_near() {
     println!("{events} events, {near} near, of which {misses} miss; {unsolved} alternatives cannot be satisfied");
     assert!(events > 1_100 && misses * 10 > near * 9 && unsolved == 0, "{events} {near} {misses} {unsolved}");
 }
+
+/// All rule files below `folder`.
+fn rules_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "yml") && !name.ends_with(".test.yml") {
+                files.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Rules that hundreds of people have looked at: what hygiene finds there it finds wrongly.
+#[test]
+fn hygiene_finds_nothing_in_good_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    for (folder, count) in [("../shared/corpora/sigmahq-linux", 210), ("rules", 50)] {
+        let folder = root.join(folder);
+        if !folder.is_dir() {
+            println!("skipped: no rules at {}", folder.display());
+            continue;
+        }
+        let files = rules_below(&folder);
+        let files: Vec<File<'_>> = files.iter().map(|(name, content)| File { name, content }).collect();
+        let set = compile(&files, &Options { hygiene: true, ..Options::default() });
+        assert!(set.diagnostics.is_empty(), "{:#?}", set.diagnostics);
+        assert!(set.rules.len() >= count, "{}", set.rules.len());
+    }
+}

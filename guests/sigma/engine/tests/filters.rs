@@ -314,7 +314,7 @@ fn merging_is_bounded() {
         "action: global\ntitle: T\nlogsource: {{product: test}}\ndetection: {{s: {{A: [{}]}}, condition: s}}\n",
         values.join(",")
     );
-    let rules: String = (0..100).map(|i| format!("---\nid: 00000000-0000-0000-0000-{i:012}\n")).collect();
+    let rules = (0..100).map(|i| format!("---\nid: 00000000-0000-0000-0000-{i:012}\n")).collect::<Vec<_>>().concat();
     let set = compile_one(&(global + &rules));
     assert_eq!(codes(&set).iter().map(|c| c.1).collect::<Vec<_>>(), ["yaml-too-large"]);
     assert_eq!(set.rules.len(), 19);

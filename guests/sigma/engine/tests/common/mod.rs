@@ -175,19 +175,6 @@ pub fn compile_one(text: &str) -> RuleSet {
     compile(&[File { name: "rule.yml", content: text.as_bytes() }], &Options::default())
 }
 
-/// Takes the marks out of a text in which a token is marked `«so»`, and says where that is.
-pub fn unmark(marked: &str) -> (String, Place) {
-    let start = marked.find('«').expect("a mark");
-    let before = &marked[..start];
-    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
-    let place = Place {
-        line: before.matches('\n').count() as u32 + 1,
-        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
-        length: token.chars().count() as u32,
-    };
-    (marked.replace(['«', '»'], ""), place)
-}
-
 /// SigmaHQ's rules for Linux, name and content, sorted; None = they are not at hand.
 pub fn corpus() -> Option<Vec<(String, String)>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/corpora/sigmahq-linux");
@@ -211,6 +198,19 @@ fn rule_files(folder: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
+}
+
+/// Takes the marks out of a text in which a token is marked `«so»`, and says where that is.
+pub fn unmark(marked: &str) -> (String, Place) {
+    let start = marked.find('«').expect("a mark");
+    let before = &marked[..start];
+    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
+    let place = Place {
+        line: before.matches('\n').count() as u32 + 1,
+        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
+        length: token.chars().count() as u32,
+    };
+    (marked.replace(['«', '»'], ""), place)
 }
 
 /// xorshift64, so that tests are the same everywhere.

@@ -96,16 +96,25 @@ fn single(words: &mut Vec<&str>, names: &[&str]) -> Result<Term, String> {
         "1" | "any" | "all" if words.last() == Some(&"of") => {
             words.pop();
             let pattern = words.pop().ok_or("of what?")?;
-            let fits = |name: &str| match pattern.split_once('*') {
-                _ if name.starts_with('_') && !pattern.starts_with('_') => false,
-                None => pattern == "them" || pattern == name,
-                Some((start, end)) => {
-                    name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
-                }
+            let fits = |name: &str| {
+                let hidden = name.starts_with('_') && !pattern.starts_with('_');
+                !hidden && (pattern == "them" || glob(pattern.as_bytes(), name.as_bytes()))
             };
+            if !(0..names.len()).any(|i| fits(names[i])) {
+                return Err(format!("nothing is called {pattern}"));
+            }
             let members = (0..names.len()).filter(|i| fits(names[*i])).collect();
             Ok(Term::Of(word == "all", pattern.to_owned(), members))
         }
         name => names.iter().position(|n| *n == name).map(Term::Selection).ok_or(format!("no selection {name}")),
+    }
+}
+
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => glob(rest, name) || name.split_first().is_some_and(|(_, n)| glob(pattern, n)),
+        ([p, rest @ ..], [n, name @ ..]) => p == n && glob(rest, name),
+        _ => false,
     }
 }
