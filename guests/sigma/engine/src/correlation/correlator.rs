@@ -31,11 +31,13 @@ pub struct Limits {
     pub pending: usize,
     /// Nanoseconds that a match may be older than the watermark.
     pub tolerance: u64,
+    /// Groups of one part of a snapshot, about: a part is made in one go.
+    pub part: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { groups: 1_000_000, bytes: 64 << 20, entries: 1000, pending: 65_536, tolerance: 0 }
+        Self { groups: 1_000_000, bytes: 64 << 20, entries: 1000, pending: 65_536, tolerance: 0, part: 32_768 }
     }
 }
 
@@ -82,14 +84,14 @@ pub struct Fired {
     pub time: u64,
     /// Event times of the first and last match listed.
     pub span: (u64, u64),
-    /// The group; different groups have different keys.
+    /// The group; different groups have different keys. No two findings of a correlation have the same key and the same first
+    /// row.
     pub key: String,
     /// The group, per field.
     pub fields: Vec<(String, String)>,
     /// What was measured.
     pub value: f64,
-    /// Rows of the matches, ascending: since the group last fired, the first and the newest. At most 64. No two findings of
-    /// a group begin with the same.
+    /// Rows of the matches, ascending: since the group last fired, the first and the newest. At most 64.
     pub related: Vec<u64>,
 }
 
@@ -363,7 +365,7 @@ impl Correlator {
             }
             let forgotten = group.state.add(plan, member as usize, entry, input, cap);
             let fires = !plan.at_close && !quiet(plan, group, entry.time);
-            (forgotten, if fires { group.state.satisfies(plan) } else { None })
+            (forgotten, if fires { group.state.satisfies(plan, Some(entry)) } else { None })
         });
         if !plan.at_close || opened {
             groups.table.renew(at, LIVE);
@@ -375,6 +377,9 @@ impl Correlator {
         self.counters.forgotten += forgotten;
         if let Some(value) = satisfied {
             self.fire(correlation, at, entry, value, row, found);
+        } else if groups.table.get(at).is_some_and(|group| group.state.is_empty()) {
+            // A step of no run that is under way: nothing to remember.
+            groups.end(plan, at, entry.time);
         }
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(SHRINK_EVERY) {
@@ -412,8 +417,8 @@ impl Correlator {
             let plan = &self.plans[c];
             let group = self.groups[c].table.get(at);
             let satisfied = group.filter(|group| !quiet(plan, group, end) || plan.suppress.is_none());
-            let last = satisfied.and_then(|g| g.state.contributing(plan, None).last().copied());
-            let measure = satisfied.and_then(|group| group.state.satisfies(plan));
+            let last = satisfied.and_then(|g| g.state.contributing(plan, None, None).last().copied());
+            let measure = satisfied.and_then(|group| group.state.satisfies(plan, None));
             if let (Some(value), Some(last)) = (measure, last) {
                 self.steps = MAX_STEPS;
                 let key = self.groups[c].table.key(at).to_vec();
@@ -441,7 +446,8 @@ impl Correlator {
         let c = correlation as usize;
         let (plan, groups) = (&self.plans[c], &mut self.groups[c]);
         let Some(group) = groups.table.get(at) else { return };
-        let entries = group.state.contributing(plan, group.fired);
+        let now = Some(entry).filter(|_| !plan.at_close);
+        let entries = group.state.contributing(plan, now, group.fired);
         let times = || entries.iter().map(|e| e.time);
         let span = (times().min().unwrap_or(entry.time), times().max().unwrap_or(entry.time));
         let mut related: Vec<u64> = entries.iter().map(|e| e.seq).collect();
@@ -449,7 +455,11 @@ impl Correlator {
         related.dedup();
         let key = groups.table.key(at).to_vec();
         let fields = plan.group_by.iter().cloned().zip(key::parts(&key).map(key::display)).collect();
-        let text = key::whole(&plan.group_by, &key);
+        let mut text = key::whole(&plan.group_by, &key);
+        if plan.after_close {
+            // The row that a window ended with may be in the next one directly.
+            text.push_str(&format!("{}time={}", if text.is_empty() { "" } else { ", " }, entry.time));
+        }
         found.push(Fired { correlation, row, time: entry.time, span, key: text, fields, value, related });
         groups.change(at, |group: &mut Group| {
             group.fired = Some(entry);

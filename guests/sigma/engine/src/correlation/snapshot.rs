@@ -17,8 +17,6 @@ use std::hash::Hasher;
 
 /// Of the format below.
 const VERSION: u64 = 1;
-/// Groups of one part, about: a part is made in one go.
-const PART_GROUPS: usize = 32_768;
 
 /// What the groups of a part have seen: rows up to `seen.seq` that are not younger than `seen.time`, and everything before
 /// `watermark`.
@@ -86,6 +84,7 @@ impl Correlator {
         for c in 0..self.plans.len() {
             families[root(&family, c)].push(c);
         }
+        let most = self.limits.part.max(1);
         let mut parts = Vec::new();
         let (mut open, mut filled) = (Vec::new(), 0);
         for members in families.iter().filter(|members| !members.is_empty()) {
@@ -93,7 +92,7 @@ impl Correlator {
             let of = match members.as_slice() {
                 // As it was divided before, as long as the parts have seen different rows.
                 [c] if !self.floors[*c].is_empty() => self.floors[*c].len(),
-                [_] => groups.div_ceil(PART_GROUPS).max(1),
+                [_] => groups.div_ceil(most).max(1),
                 _ => 1,
             };
             if of > 1 {
@@ -101,7 +100,7 @@ impl Correlator {
                 parts.extend(pieces.map(|piece| vec![piece]));
                 continue;
             }
-            if filled > 0 && filled + groups > PART_GROUPS {
+            if filled > 0 && filled + groups > most {
                 parts.push(std::mem::take(&mut open));
                 filled = 0;
             }
