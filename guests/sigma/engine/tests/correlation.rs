@@ -30,7 +30,14 @@ fn documents(case: &Value) -> Vec<Value> {
 }
 
 /// Hands the rows over in turns of `size`; matches are at most `lag` seconds out of order.
-fn run(set: &RuleSet, rows: &[String], limits: Limits, lag: f64, size: usize, restart: bool) -> (Vec<String>, Correlator) {
+fn run(
+    set: &RuleSet,
+    rows: &[String],
+    limits: Limits,
+    lag: f64,
+    size: usize,
+    restart: bool,
+) -> (Vec<String>, Correlator) {
     let mut correlator = correlator(set, limits);
     let mut found = Vec::new();
     let (mut latest, mut seq) = (0, 0);
@@ -71,8 +78,7 @@ fn every_case() {
         let name = case["case"].as_str().unwrap();
         assert!(case["clause"].is_string(), "{name}: no clause");
         let set = set_of(&documents(case));
-        let warned: Vec<&str> =
-            set.diagnostics.iter().filter(|d| d.gravity != Gravity::Hint).map(|d| d.code).collect();
+        let warned: Vec<&str> = set.diagnostics.iter().filter(|d| d.gravity != Gravity::Hint).map(|d| d.code).collect();
         let expected = texts(&case["says"]);
         if warned != expected || set.correlations.is_empty() {
             wrong.push(format!("{name}: {:#?}", set.diagnostics));
@@ -139,15 +145,24 @@ fn bad_correlations() {
     for (code, correlation) in [
         ("bad-correlation", "correlation: «[a]»"),
         ("bad-correlation", "«correlation»: {rules: [a], timespan: 1m, condition: {gte: 1}}"),
-        ("unknown-correlation-type", "correlation: {type: «event_cuont», rules: [a], timespan: 1m, condition: {gte: 1}}"),
+        (
+            "unknown-correlation-type",
+            "correlation: {type: «event_cuont», rules: [a], timespan: 1m, condition: {gte: 1}}",
+        ),
         ("bad-correlation", "«correlation»: {type: event_count, timespan: 1m, condition: {gte: 1}}"),
         ("bad-correlation", "«correlation»: {type: event_count, rules: [], timespan: 1m, condition: {gte: 1}}"),
         ("bad-correlation", "correlation: {type: event_count, rules: «{a: b}», timespan: 1m, condition: {gte: 1}}"),
         ("bad-correlation", "correlation: {type: event_count, rules: [a, «[b]»], timespan: 1m, condition: {gte: 1}}"),
         ("unknown-rule", "correlation: {type: event_count, rules: [«aa»], timespan: 1m, condition: {gte: 1}}"),
         ("ambiguous-rule", "correlation: {type: event_count, rules: [«twin»], timespan: 1m, condition: {gte: 1}}"),
-        ("repeated-rule", "correlation: {type: event_count, rules: [a, «00000000-0000-0000-0000-00000000000a»], timespan: 1m, condition: {gte: 1}}"),
-        ("correlation-cycle", "«correlation»: {type: event_count, rules: [00000000-0000-0000-0000-000000000001], timespan: 1m, condition: {gte: 1}}"),
+        (
+            "repeated-rule",
+            "correlation: {type: event_count, rules: [a, «00000000-0000-0000-0000-00000000000a»], timespan: 1m, condition: {gte: 1}}",
+        ),
+        (
+            "correlation-cycle",
+            "«correlation»: {type: event_count, rules: [00000000-0000-0000-0000-000000000001], timespan: 1m, condition: {gte: 1}}",
+        ),
         ("bad-correlation", "«correlation»: {type: event_count, rules: [a], condition: {gte: 1}}"),
         ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: «60», condition: {gte: 1}}"),
         ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: «0s», condition: {gte: 1}}"),
@@ -156,43 +171,142 @@ fn bad_correlations() {
         ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: «5H», condition: {gte: 1}}"),
         ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: «m», condition: {gte: 1}}"),
         ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: «101y», condition: {gte: 1}}"),
-        ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: «99999999999999999999999s», condition: {gte: 1}}"),
-        ("unknown-correlation-attribute", "correlation: {type: event_count, rules: [a], «timeframe»: 1m, condition: {gte: 1}}"),
-        ("unknown-correlation-attribute", "correlation: {type: event_count, rules: [a], timespan: 1m, «group_by»: [A], condition: {gte: 1}}"),
-        ("unknown-correlation-attribute", "correlation: {type: event_count, rules: [a], timespan: 1m, «window»: tumbling, condition: {gte: 1}}"),
-        ("unknown-correlation-attribute", "correlation: {type: value_count, rules: [a], timespan: 1m, «field»: A, condition: {gte: 1, field: A}}"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, group-by: «{A: B}», condition: {gte: 1}}"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, group-by: [A, «null»], condition: {gte: 1}}"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, generate: «\"yes\"», condition: {gte: 1}}"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, aliases: «[x]», condition: {gte: 1}}"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, group-by: [x], aliases: {x: «A»}, condition: {gte: 1}}"),
-        ("incomplete-alias", "correlation: {type: event_count, rules: [a, b], timespan: 1m, group-by: [x], aliases: {«x»: {a: A}}, condition: {gte: 1}}"),
+        (
+            "bad-timespan",
+            "correlation: {type: event_count, rules: [a], timespan: «99999999999999999999999s», condition: {gte: 1}}",
+        ),
+        (
+            "unknown-correlation-attribute",
+            "correlation: {type: event_count, rules: [a], «timeframe»: 1m, condition: {gte: 1}}",
+        ),
+        (
+            "unknown-correlation-attribute",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, «group_by»: [A], condition: {gte: 1}}",
+        ),
+        (
+            "unknown-correlation-attribute",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, «window»: tumbling, condition: {gte: 1}}",
+        ),
+        (
+            "unknown-correlation-attribute",
+            "correlation: {type: value_count, rules: [a], timespan: 1m, «field»: A, condition: {gte: 1, field: A}}",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, group-by: «{A: B}», condition: {gte: 1}}",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, group-by: [A, «null»], condition: {gte: 1}}",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, generate: «\"yes\"», condition: {gte: 1}}",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, aliases: «[x]», condition: {gte: 1}}",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, group-by: [x], aliases: {x: «A»}, condition: {gte: 1}}",
+        ),
+        (
+            "incomplete-alias",
+            "correlation: {type: event_count, rules: [a, b], timespan: 1m, group-by: [x], aliases: {«x»: {a: A}}, condition: {gte: 1}}",
+        ),
         ("bad-correlation-condition", "«correlation»: {type: event_count, rules: [a], timespan: 1m}"),
         ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «{}»}"),
         ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «5»}"),
-        ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «a and b»}"),
-        ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {«ge»: 5}}"),
-        ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: «many»}}"),
-        ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «{gte: 100001}»}"),
-        ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «{gte: 0}»}"),
-        ("bad-correlation-condition", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1, field: «A»}}"),
-        ("missing-correlation-field", "correlation: {type: value_count, rules: [a], timespan: 1m, condition: «{gte: 1}»}"),
-        ("missing-correlation-field", "correlation: {type: value_sum, rules: [a], timespan: 1m, condition: «{gte: 1}»}"),
-        ("bad-correlation-condition", "correlation: {type: value_sum, rules: [a], timespan: 1m, condition: {gte: 1, field: [«A», B]}}"),
-        ("bad-correlation-condition", "correlation: {type: value_percentile, rules: [a], timespan: 1m, condition: {gte: 1, field: A, percentile: «101»}}"),
-        ("bad-correlation-condition", "correlation: {type: value_sum, rules: [a], timespan: 1m, condition: {gte: 1, field: A, «percentile»: 5}}"),
-        ("bad-correlation-condition", "«correlation»: {type: temporal, rules: [a, b], timespan: 1m, condition: {gte: 3}}"),
-        ("bad-correlation-condition", "«correlation»: {type: temporal, rules: [a, b], timespan: 1m, condition: {gte: 2, lt: 2}}"),
-        ("bad-correlation-condition", "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: a and b and «c»}"),
-        ("bad-correlation-condition", "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: a «AND» b}"),
-        ("bad-correlation-condition", "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: «not a or b»}"),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «a and b»}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {«ge»: 5}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: «many»}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «{gte: 100001}»}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: «{gte: 0}»}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1, field: «A»}}",
+        ),
+        (
+            "missing-correlation-field",
+            "correlation: {type: value_count, rules: [a], timespan: 1m, condition: «{gte: 1}»}",
+        ),
+        (
+            "missing-correlation-field",
+            "correlation: {type: value_sum, rules: [a], timespan: 1m, condition: «{gte: 1}»}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: value_sum, rules: [a], timespan: 1m, condition: {gte: 1, field: [«A», B]}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: value_percentile, rules: [a], timespan: 1m, condition: {gte: 1, field: A, percentile: «101»}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: value_sum, rules: [a], timespan: 1m, condition: {gte: 1, field: A, «percentile»: 5}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "«correlation»: {type: temporal, rules: [a, b], timespan: 1m, condition: {gte: 3}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "«correlation»: {type: temporal, rules: [a, b], timespan: 1m, condition: {gte: 2, lt: 2}}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: a and b and «c»}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: a «AND» b}",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: «not a or b»}",
+        ),
         ("unused-correlation-rule", "correlation: {type: temporal, rules: [a, «b»], timespan: 1m, condition: a}"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\n«detection»: {s: {A: 1}, condition: s}"),
-        ("bad-timespan", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\nsuppress: «1x»"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\nrefire: «always»"),
-        ("bad-correlation", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\nevaluate: «now»"),
-        ("bad-correlation-condition", "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: a and not b}\nevaluate: «match»"),
-        ("duplicate-id", "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\n---\ntitle: t\nid: «00000000-0000-0000-0000-000000000001»\ncorrelation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}"),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\n«detection»: {s: {A: 1}, condition: s}",
+        ),
+        (
+            "bad-timespan",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\nsuppress: «1x»",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\nrefire: «always»",
+        ),
+        (
+            "bad-correlation",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\nevaluate: «now»",
+        ),
+        (
+            "bad-correlation-condition",
+            "correlation: {type: temporal, rules: [a, b], timespan: 1m, condition: a and not b}\nevaluate: «match»",
+        ),
+        (
+            "duplicate-id",
+            "correlation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}\n---\ntitle: t\nid: «00000000-0000-0000-0000-000000000001»\ncorrelation: {type: event_count, rules: [a], timespan: 1m, condition: {gte: 1}}",
+        ),
     ] {
         let (text, place) = common::unmark(&format!("{head}{correlation}"));
         let set = compile_one(&format!("{text}\n{base}"));
@@ -209,7 +323,8 @@ fn bad_correlations() {
 
 #[test]
 fn what_refers_to_a_refused_correlation_is_refused() {
-    let body = |rules: &str| json!({"type": "event_count", "rules": [rules], "timespan": "1m", "condition": {"gte": 1}});
+    let body =
+        |rules: &str| json!({"type": "event_count", "rules": [rules], "timespan": "1m", "condition": {"gte": 1}});
     let document = |id: &str, rules: &str| json!({"title": id, "id": id, "correlation": body(rules)});
     let set = set_of(&[document("x", "y"), document("y", "nowhere"), document("z", "a")]);
     let errors: Vec<_> =

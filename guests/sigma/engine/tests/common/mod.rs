@@ -1,9 +1,7 @@
 //! Events as JSON, turned into the columns that the engine takes.
 #![allow(dead_code)]
 
-use picket_sigma::{
-    BatchView, Cells, ColumnView, File, KEYWORDS, Options, Place, RuleSet, Scratch, Texts, compile,
-};
+use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, Place, RuleSet, Scratch, Texts, compile};
 use serde_json::{Map, Value};
 
 pub type Event = Map<String, Value>;
