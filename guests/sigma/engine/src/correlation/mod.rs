@@ -18,5 +18,5 @@ mod table;
 pub use correlator::{Correlator, Counters, Detections, Fired, Limits};
 pub use plan::{Correlation, Kind};
 
-pub(crate) use read::{Draft, is_correlation, read};
+pub(crate) use read::{Draft, read};
 pub(crate) use resolve::resolve;

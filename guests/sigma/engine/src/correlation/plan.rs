@@ -124,6 +124,7 @@ fn negates(condition: &Condition) -> bool {
     match condition {
         Condition::All(terms) | Condition::Any(terms) => terms.iter().any(negates),
         Condition::Not(_) => true,
+        Condition::Named(_, term) => negates(term),
         Condition::Selection(_) | Condition::Of { .. } => false,
     }
 }
@@ -135,6 +136,7 @@ pub(crate) fn holds(condition: &Condition, seen: u64) -> bool {
         Condition::All(terms) => terms.iter().all(|t| holds(t, seen)),
         Condition::Any(terms) => terms.iter().any(|t| holds(t, seen)),
         Condition::Not(term) => !holds(term, seen),
+        Condition::Named(_, term) => holds(term, seen),
         Condition::Selection(i) => saw(*i),
         Condition::Of { all: true, members, .. } => members.iter().all(|i| saw(*i)),
         Condition::Of { all: false, members, .. } => members.iter().any(|i| saw(*i)),

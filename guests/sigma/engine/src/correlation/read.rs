@@ -4,7 +4,7 @@ use super::plan::{Chain, KINDS, Kind, OPERATORS, Operator, SECOND, Test, holds};
 use crate::condition::{self, Condition};
 use crate::diagnostic::{Finding, Place, brief, did_you_mean};
 use crate::number::Number;
-use crate::rule::{Attributes, RuleMeta};
+use crate::rule::{ATTRIBUTES, Attributes, RuleMeta};
 use crate::yaml::{Data, Meaning, Node, locate};
 
 /// Rules of one correlation; where it is remembered which of them matched, and in which order.
@@ -56,17 +56,10 @@ pub(crate) struct Draft {
     pub condition: String,
 }
 
-pub(crate) fn is_correlation(node: &Node) -> bool {
-    matches!(&node.data, Data::Mapping(pairs) if pairs.iter().any(|(k, _)| k.text() == Some("correlation")))
-}
-
 /// Reads one document. All its problems go to `findings`; None = it is not loaded.
-pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, findings: &mut Vec<Finding>) -> Option<Draft> {
-    let Data::Mapping(pairs) = &node.data else { return None };
-    let mut unused = 0;
-    let mut attributes = Attributes { source, pairs, regex_bytes: &mut unused, findings, refused: false };
-    attributes.check_names(POLICY);
-    let (meta, id_place) = attributes.meta(node, file, number);
+pub(crate) fn read(mut attributes: Attributes<'_, '_, '_>, number: usize, node: &Node) -> Option<Draft> {
+    attributes.check_names(&[ATTRIBUTES, POLICY].concat());
+    let (meta, id_place) = attributes.meta(node, number);
     for name in ["detection", "filter"] {
         if let Some((key, _)) = attributes.pair(name) {
             attributes.error(key.place, "bad-correlation", format!("a correlation has no '{name}'"));
@@ -83,14 +76,14 @@ pub(crate) fn read(source: &str, file: &str, number: usize, node: &Node, finding
     draft.filter(|_| !reader.attributes.refused)
 }
 
-struct Reader<'a> {
-    attributes: Attributes<'a>,
+struct Reader<'a, 'r, 's> {
+    attributes: Attributes<'a, 'r, 's>,
     body: &'a [(Node, Node)],
     /// Of the key `correlation`.
     place: Place,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_, '_> {
     fn get(&self, name: &str) -> Option<&'a Node> {
         let found = self.body.iter().find(|(k, _)| k.text() == Some(name)).map(|(_, v)| v);
         found.filter(|v| v.meaning() != Meaning::Null)
@@ -102,7 +95,7 @@ impl<'a> Reader<'a> {
 
     fn helped(&mut self, place: Place, code: &'static str, message: impl Into<String>, help: impl Into<String>) {
         self.attributes.refused = true;
-        self.attributes.findings.push(Finding::error(place, code, message).help(help));
+        self.attributes.reading.findings.push(Finding::error(place, code, message).help(help));
     }
 
     fn draft(&mut self, meta: RuleMeta, id_place: Place) -> Option<Draft> {
@@ -112,7 +105,7 @@ impl<'a> Reader<'a> {
         for (name, place) in self.names("group-by", MAX_FIELDS) {
             if group_by.iter().any(|(n, _)| *n == name) {
                 let finding = Finding::warning(place, "repeated-field", "the field is there twice");
-                self.attributes.findings.push(finding);
+                self.attributes.reading.findings.push(finding);
             } else {
                 group_by.push((name, place));
             }
@@ -345,7 +338,7 @@ impl<'a> Reader<'a> {
             let known = rules.iter().position(|(n, _)| *n == name);
             if known.is_some() && draft.kind != Kind::TemporalOrdered {
                 let message = format!("the rule '{}' is there twice", brief(&name));
-                self.attributes.findings.push(Finding::warning(place, "repeated-rule", message));
+                self.attributes.reading.findings.push(Finding::warning(place, "repeated-rule", message));
                 continue;
             }
             steps.push(known.unwrap_or(rules.len()));
@@ -408,7 +401,7 @@ impl<'a> Reader<'a> {
             (Kind::ValuePercentile(_), None) => {
                 let message = "the condition does not say which percentile; the 50th is taken";
                 let finding = Finding::warning(node.place, "missing-percentile", message);
-                self.attributes.findings.push(finding.help("add 'percentile: 95' to the condition"));
+                self.attributes.reading.findings.push(finding.help("add 'percentile: 95' to the condition"));
             }
             (_, Some((place, _))) => {
                 let message = "'percentile' is for the type 'value_percentile' only";
@@ -471,7 +464,7 @@ impl<'a> Reader<'a> {
         let parsed = match condition::parse(text, &names) {
             Ok(parsed) => parsed,
             Err(problem) => {
-                let place = locate(self.attributes.source, node, problem.range);
+                let place = locate(self.attributes.reading.source, node, problem.range);
                 let message = problem.message.replace("selection", "rule in 'rules' called");
                 let message = if problem.code == "undefined-selection" { message } else { problem.message };
                 self.helped(place, "bad-correlation-condition", message, problem.help);
@@ -556,7 +549,7 @@ impl<'a> Reader<'a> {
             let used = draft.group_by.iter().chain(&draft.value).any(|(n, _)| *n == alias.name.0);
             if !used {
                 let message = format!("nothing uses the alias '{}'", brief(&alias.name.0));
-                self.attributes.findings.push(Finding::warning(alias.name.1, "unused-alias", message));
+                self.attributes.reading.findings.push(Finding::warning(alias.name.1, "unused-alias", message));
             }
         }
     }
@@ -565,7 +558,7 @@ impl<'a> Reader<'a> {
 fn uses(condition: &Condition, used: &mut u64) {
     match condition {
         Condition::All(terms) | Condition::Any(terms) => terms.iter().for_each(|t| uses(t, used)),
-        Condition::Not(term) => uses(term, used),
+        Condition::Not(term) | Condition::Named(_, term) => uses(term, used),
         Condition::Selection(i) => *used |= 1 << i,
         Condition::Of { members, .. } => members.iter().for_each(|i| *used |= 1 << i),
     }
@@ -577,6 +570,7 @@ fn alternatives(condition: &Condition, negated: bool) -> Option<Vec<(u64, u64)>>
     let (all, terms) = match condition {
         Condition::Selection(i) => return Some(vec![if negated { (0, 1 << i) } else { (1 << i, 0) }]),
         Condition::Not(term) => return alternatives(term, !negated),
+        Condition::Named(_, term) => return alternatives(term, negated),
         Condition::All(terms) => (true, terms),
         Condition::Any(terms) => (false, terms),
         Condition::Of { all, members: of, .. } => {
