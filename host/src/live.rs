@@ -271,7 +271,7 @@ fn announce(now: &Generation, started: Instant) {
         tracing::warn!(code = %d.code, "{}", d.message);
     }
     let warnings = now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
-    let guests: Vec<&str> = now.lanes().map(|l| l.guest.name.as_str()).collect();
+    let guests: Vec<&str> = now.guests().map(|g| g.name.as_str()).collect();
     tracing::info!(
         generation = now.number,
         rules = now.analytics(),
@@ -298,10 +298,10 @@ impl control::Daemon for Front {
         let sensor = self.shared.report();
         let a = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lanes: Vec<Json> = g
-            .lanes()
+            .all_lanes()
             .map(|l| {
                 json!({
-                    "name": l.guest.name,
+                    "name": l.label,
                     "digest": l.guest.digest,
                     "analytics": l.guest.plan.analytics.len(),
                     "queued_slabs": l.queued(),
