@@ -24,6 +24,21 @@ struct Part {
     open: BTreeMap<String, Vec<(u64, u64)>>,
 }
 
+impl Part {
+    /// Closes the windows that are over.
+    fn close(&mut self, now: u64, outcome: &mut Outcome) {
+        self.open.retain(|name, steps| {
+            let over = steps.first().is_some_and(|(_, t)| t.saturating_add(10 * SECOND) < now);
+            if over && steps.len() == 2 {
+                let none = Detection { row: None, ..Detection::at(FEW, RowRef { batch: 0, row: 0 }) };
+                let related = steps.iter().map(|(seq, _)| *seq).collect();
+                outcome.detections.push(Detection { key: name.clone(), related, ..none });
+            }
+            !over
+        });
+    }
+}
+
 #[derive(Default)]
 struct Counter {
     /// Number of the subscription to `@detection`.
@@ -74,8 +89,9 @@ impl Detector for Counter {
                 continue;
             }
             part.seen = seq + 1;
+            // Whether the watermark or this row comes first is chance.
+            part.close(time, &mut outcome);
             let steps = part.open.entry(name.clone()).or_default();
-            steps.retain(|(_, t)| t + 10 * SECOND >= time);
             steps.push((seq, time));
             if steps.len() == 3 {
                 let fields = (0..FIELDS.len()).map(|i| (FIELDS[i].to_owned(), column(i))).collect();
@@ -85,15 +101,7 @@ impl Detector for Counter {
             }
         }
         for part in &mut self.parts {
-            part.open.retain(|name, steps| {
-                let over = steps.first().is_some_and(|(_, t)| t.saturating_add(10 * SECOND) < turn.watermark);
-                if over && steps.len() == 2 {
-                    let none = Detection { row: None, ..Detection::at(FEW, RowRef { batch: 0, row: 0 }) };
-                    let related = steps.iter().map(|(seq, _)| *seq).collect();
-                    outcome.detections.push(Detection { key: name.clone(), related, ..none });
-                }
-                !over
-            });
+            part.close(turn.watermark, &mut outcome);
         }
         outcome
     }
