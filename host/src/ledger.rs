@@ -81,7 +81,7 @@ pub struct MemoryAccount {
 }
 
 impl MemoryAccount {
-    fn is_unused(&self) -> bool {
+    pub fn is_unused(&self) -> bool {
         [&self.parts, &self.failed, &self.restored, &self.lost, &self.rows_lost].iter().all(|c| c.get() == 0)
     }
 }

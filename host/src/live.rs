@@ -397,6 +397,22 @@ impl control::Daemon for Front {
         for (name, a) in self.shared.ledger.guests() {
             text.sample("picket_guest_traps_total", &[("guest", &name)], a.traps.get() as f64);
         }
+        text.counter(
+            "picket_guest_memory_total",
+            "what guests on @detection remember, by what became of it; failed and lost: see the log",
+        );
+        for (name, a) in self.shared.ledger.guests().iter().filter(|(_, a)| !a.memory.is_unused()) {
+            let m = &a.memory;
+            for (what, count) in [
+                ("part_taken", &m.parts),
+                ("part_failed", &m.failed),
+                ("restored", &m.restored),
+                ("lost", &m.lost),
+                ("rows_lost", &m.rows_lost),
+            ] {
+                text.sample("picket_guest_memory_total", &[("guest", name), ("outcome", what)], count.get() as f64);
+            }
+        }
         let d = &self.shared.ledger.detections;
         text.counter("picket_detections_total", "detections by what became of them");
         for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {

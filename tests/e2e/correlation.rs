@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use picket_tests::{Ran, Run, built, test_guest};
+use picket_tests::{Live, Ran, Run, able, built, exec, one_at_a_time, test_guest, wait_until};
 use serde_json::{Value, json};
 
 /// An exec at this second with this command line.
@@ -151,4 +151,107 @@ fn rules_for_others_alone_are_named_where_nobody_listens() {
     assert_eq!((rules(&heard.alerts()), heard.err().contains("detections-unheard")), (vec!["many"], false));
     let unheard = replay(&run, &file, &guests, &["--set", "guest.counter.config.deaf=true"]);
     assert_eq!((unheard.alerts().len(), unheard.err().contains("detections-unheard")), (0, true), "{}", unheard.err());
+}
+
+#[test]
+fn a_trap_costs_its_row_and_nothing_that_was_counted() {
+    if !built() {
+        return;
+    }
+    let run = Run::new();
+    let guests = test_guests(&run, &["counter"]);
+    let events = [
+        (1.0, "step a"),
+        (2.0, "step b"),
+        (3.0, "step poison-row"),
+        (4.0, "step a"),
+        (5.0, "step poison-row"),
+        (6.0, "step a"),
+        (7.0, "step b"),
+    ];
+    let file = file(&run, &events);
+    for rows in ["1", "2", "256"] {
+        let ran = replay(&run, &file, &guests, &["--set", &format!("dispatch.rows={rows}")]);
+        let alerts = ran.alerts();
+        assert_eq!(rules(&alerts), ["many", "few"], "rows {rows}: {}", ran.err());
+        let seqs: Vec<u64> =
+            alerts[0]["related"].as_array().unwrap().iter().map(|r| r["seq"].as_u64().unwrap()).collect();
+        assert_eq!(seqs, [0, 3, 5], "rows {rows}");
+        assert!(ran.err().contains("poisoned"), "{}", ran.err());
+    }
+}
+
+/// The `many` alerts about this name, once there is one.
+#[track_caller]
+fn many(live: &Live, name: &str) -> Vec<Value> {
+    let found = || live.alerts(name).into_iter().filter(|a| a["rule"]["id"] == "many").collect::<Vec<_>>();
+    assert!(wait_until(|| !found().is_empty()), "no alert for {name}\n{}", live.talk());
+    found()
+}
+
+#[test]
+fn what_is_remembered_outlives_a_reload_a_restart_and_a_crash() {
+    if !able() {
+        return;
+    }
+    let _one = one_at_a_time();
+    let run = Run::new();
+    let guests = test_guests(&run, &["counter"]);
+    let memory = run.dir.path().join("state/memory");
+    let start = |snapshot: &str| {
+        let snapshot = format!("dispatch.snapshot={snapshot}");
+        let args = ["--rules", "rules", "--guests", &guests, "--no-deliver", "--set", "guest.counter.config.long=true"];
+        let more = ["--set", "guest.counter.rules=true", "--set", &snapshot];
+        Live::start(&run, &[&args[..], &more[..]].concat())
+    };
+    let (a, b) = (format!("a{}-", std::process::id()), format!("b{}-", std::process::id()));
+    let step = |name: &str| exec(&format!("step {name}"));
+    let handled = || run.status()["ledger"]["guests"]["counter@detection"]["handled"].as_u64().unwrap_or_default();
+    let counted = |count: u64| assert!(wait_until(|| handled() >= count), "{}", run.status());
+    let held = |name: &str| {
+        let files = std::fs::read_dir(memory.join("counter")).into_iter().flatten().flatten();
+        files.filter_map(|f| std::fs::read_to_string(f.path()).ok()).map(|t| t.matches(name).count()).sum::<usize>()
+    };
+
+    let Some(mut live) = start("1h") else { return };
+    step(&a);
+    counted(1);
+    assert_eq!(held(&a), 0, "nothing is due");
+    // A rule that is nothing to it: the guest is loaded anew all the same, and goes on.
+    run.write("rules/other.yml", "title: Other\n");
+    assert!(wait_until(|| run.status()["generation"]["number"].as_u64() >= Some(2)), "{}", live.talk());
+    step(&a);
+    counted(2);
+    assert_eq!(held(&a), 1, "what was handed over; nothing is due");
+    live.end(libc::SIGINT);
+    assert_eq!(held(&a), 2, "an end takes everything: {}", live.talk());
+    let copy = run.dir.path().join("copy");
+    assert!(std::process::Command::new("cp").arg("-r").args([&memory, &copy]).status().unwrap().success());
+
+    // A restart goes on; and where a crash comes before the memory was written, the same window is the same alert.
+    let mut ids = BTreeSet::new();
+    for _ in 0..2 {
+        std::fs::remove_dir_all(&memory).unwrap();
+        assert!(std::process::Command::new("cp").arg("-r").args([&copy, &memory]).status().unwrap().success());
+        let Some(mut live) = start("1h") else { return };
+        step(&a);
+        let alert = many(&live, &a).remove(0);
+        let related = alert["related"].as_array().unwrap().clone();
+        assert_eq!((related.len(), related.iter().filter(|r| r["id"].is_null()).count()), (3, 0), "{alert}");
+        ids.insert(alert["id"].as_str().unwrap().to_owned());
+        live.end(libc::SIGKILL);
+    }
+    assert_eq!(ids.len(), 1, "{ids:?}");
+
+    // A crash loses no more than what came since the last parts were taken.
+    let Some(mut live) = start("1s") else { return };
+    step(&b);
+    step(&b);
+    assert!(wait_until(|| held(&b) == 2), "{}", live.talk());
+    live.end(libc::SIGKILL);
+    let Some(mut live) = start("1s") else { return };
+    step(&b);
+    assert_eq!(many(&live, &b)[0]["related"].as_array().unwrap().len(), 3);
+    live.end(libc::SIGINT);
+    assert!(!live.talk().contains("does not balance"), "{}", live.talk());
 }

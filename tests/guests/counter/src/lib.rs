@@ -1,7 +1,7 @@
 //! Finds `step NAME` in command lines, for itself only, and on `@detection` counts these by name: `many` is reported at three within ten
 //! seconds of event time, `few` when the ten seconds of a name that had two are over.
 //!
-//! With `deaf` in its config it does not subscribe to `@detection`. What it has counted is a memory in two parts. On `@detection` it traps at a command line with `poison-row`.
+//! With `deaf` in its config it does not subscribe to `@detection`; with `long`, a window is an hour. What it has counted is a memory in two parts. On `@detection` it traps at a command line with `poison-row`.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,15 @@ struct Part {
     seen: u64,
     /// By name, the steps of the open window: (seq, time).
     open: BTreeMap<String, Vec<(u64, u64)>>,
+    /// How long a window is, in nanoseconds.
+    window: u64,
 }
 
 impl Part {
     /// Closes the windows that are over.
     fn close(&mut self, now: u64, outcome: &mut Outcome) {
         self.open.retain(|name, steps| {
-            let over = steps.first().is_some_and(|(_, t)| t.saturating_add(10 * SECOND) < now);
+            let over = steps.first().is_some_and(|(_, t)| t.saturating_add(self.window) < now);
             if over && steps.len() == 2 {
                 let none = Detection { row: None, ..Detection::at(FEW, RowRef { batch: 0, row: 0 }) };
                 let related = steps.iter().map(|(seq, _)| *seq).collect();
@@ -49,6 +51,8 @@ struct Counter {
 impl Detector for Counter {
     fn init(setup: Setup) -> Result<(Self, Plan), Vec<Diagnostic>> {
         let mut counter = Counter::default();
+        let window = if setup.config.contains("long") { 3600 } else { 10 };
+        counter.parts.iter_mut().for_each(|p| p.window = window * SECOND);
         let mut plan = Plan::new();
         if setup.role != Role::Single {
             plan = plan.subscribe(Source::category("process_creation"), &["CommandLine"]).replicated();
@@ -131,7 +135,7 @@ impl Memory for Counter {
             let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
             let mut lines = text.lines();
             let seen = lines.next().and_then(|l| l.parse().ok()).ok_or("no number")?;
-            *part = Part { seen, open: BTreeMap::new() };
+            *part = Part { seen, open: BTreeMap::new(), window: part.window };
             for line in lines {
                 let mut words = line.splitn(3, ' ');
                 let mut number = || words.next().and_then(|w| w.parse().ok()).ok_or("no step");
