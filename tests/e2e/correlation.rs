@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use picket_tests::{Live, Ran, Run, able, built, exec, one_at_a_time, test_guest, wait_until};
 use serde_json::{Value, json};
@@ -41,8 +41,8 @@ fn test_guests(run: &Run, names: &[&str]) -> String {
     run.dir.path().join("guests").to_string_lossy().into_owned()
 }
 
-fn replay(run: &Run, file: &PathBuf, guests: &str, more: &[&str]) -> Ran {
-    let mut args = vec!["replay", file.to_str().unwrap(), "--guests", guests, "--format", "json"];
+fn replay(run: &Run, file: &Path, guests: &str, more: &[&str]) -> Ran {
+    let mut args = vec!["replay", &file.to_string_lossy(), "--guests", guests, "--format", "json"];
     args.extend(more);
     run.run(&args).exits(0)
 }
