@@ -16,6 +16,41 @@ pub struct Settings {
     /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
     /// others. `false` is for finding out whether that loses something. Default: true.
     pub filters: Option<bool>,
+    /// Per placeholder of the modifier `expand` the values it stands for: `{"Administrators": ["root", "adm_*"]}`. A rule
+    /// with a placeholder that is not here is not loaded.
+    pub placeholders: std::collections::BTreeMap<String, Values>,
+}
+
+/// One value or several.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Values {
+    /// `"root"`, `22`
+    One(Scalar),
+    /// `["root", "adm_*"]`
+    Several(Vec<Scalar>),
+}
+
+/// A value of a placeholder.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `"adm_*"`
+    Text(String),
+    /// `22`
+    Number(serde_json::Number),
+    /// `true`
+    Boolean(bool),
+}
+
+impl From<Scalar> for String {
+    fn from(value: Scalar) -> Self {
+        match value {
+            Scalar::Text(text) => text,
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Boolean(boolean) => boolean.to_string(),
+        }
+    }
 }
 
 /// One field or several.
@@ -39,7 +74,19 @@ impl Settings {
 
     /// The engine's options.
     pub fn into_options(self) -> Options {
-        let mut options = Options { all_log_sources: self.all_log_sources, ..Options::default() };
+        let placeholders = self.placeholders.into_iter().map(|(name, values)| {
+            let values = match values {
+                Values::One(value) => vec![value],
+                Values::Several(values) => values,
+            };
+            (name, values.into_iter().map(String::from).collect())
+        });
+        let mut options = Options {
+            all_log_sources: self.all_log_sources,
+            placeholders: placeholders.collect(),
+            hygiene: true,
+            ..Options::default()
+        };
         options.clauses = self.filters.unwrap_or(options.clauses);
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
@@ -69,6 +116,7 @@ pub fn metadata(rule: &RuleMeta) -> String {
             all.insert(name.to_owned(), Value::String(value.clone()));
         }
     };
+    text("name", &rule.name);
     text("status", &rule.status);
     text("author", &rule.author);
     text("license", &rule.license);
@@ -84,6 +132,9 @@ pub fn metadata(rule: &RuleMeta) -> String {
         if !list.is_empty() {
             all.insert(name.to_owned(), json!(list));
         }
+    }
+    if !rule.filters.is_empty() {
+        all.insert("filters".to_owned(), json!(rule.filters));
     }
     if !rule.related.is_empty() {
         let related: Vec<Value> = rule.related.iter().map(|r| json!({"id": r.id, "type": r.kind})).collect();
@@ -121,6 +172,14 @@ mod tests {
                 .contains(&("Image".into(), "ExecutedImage".into()))
         );
         assert!(Settings::parse(r#"{"all_logsources": true}"#).unwrap_err().contains("all_logsources"));
+        let config = r#"{"placeholders": {"Administrators": ["root", "adm_*"], "ports": [22, "80"], "one": "x"}}"#;
+        let lists = Settings::parse(config).unwrap().into_options().placeholders;
+        assert_eq!(lists["Administrators"], ["root", "adm_*"]);
+        assert_eq!(
+            (lists["ports"].as_slice(), lists["one"].as_slice()),
+            (&["22".into(), "80".into()][..], &["x".into()][..])
+        );
+        assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }

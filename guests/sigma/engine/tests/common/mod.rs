@@ -1,7 +1,7 @@
 //! Events as JSON, turned into the columns that the engine takes.
 #![allow(dead_code)]
 
-use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, RuleSet, Scratch, Texts, compile};
+use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, Place, RuleSet, Scratch, Texts, compile};
 use serde_json::{Map, Value};
 
 pub type Event = Map<String, Value>;
@@ -167,6 +167,19 @@ pub fn rule(detection: &str) -> String {
 
 pub fn compile_one(text: &str) -> RuleSet {
     compile(&[File { name: "rule.yml", content: text.as_bytes() }], &Options::default())
+}
+
+/// Takes the marks out of a text in which a token is marked `«so»`, and says where that is.
+pub fn unmark(marked: &str) -> (String, Place) {
+    let start = marked.find('«').expect("a mark");
+    let before = &marked[..start];
+    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
+    let place = Place {
+        line: before.matches('\n').count() as u32 + 1,
+        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
+        length: token.chars().count() as u32,
+    };
+    (marked.replace(['«', '»'], ""), place)
 }
 
 /// xorshift64, so that tests are the same everywhere.
