@@ -1,9 +1,10 @@
 //! Tests beside rules: `foo.yml` is tested by `foo.test.yml`.
 //!
-//! Every event of every test runs through the same loader, guests and pipeline as live events, all at once; a test looks at
-//! what the rules of its own file said about its own events.
+//! Every event of every test runs through the same loader, guests and pipeline as live events, one test after the other; a test looks
+//! at what the rules of its own file said about its own events, one by one or together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
@@ -119,29 +120,24 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
         .map(|f| f.name.clone())
         .collect();
     let live: BTreeMap<String, usize> = offline.generation.rules.clone();
-    // Which rule files matched which event, by its place in host order.
+    // Which rule files matched in which slab. Each test has slabs of its own: what is made of several events belongs to one test, too.
     let hits: Mutex<BTreeMap<u64, BTreeSet<String>>> = Mutex::default();
     let (owners, _) = offline.run(
         |feeder| feed(feeder, &cases),
-        |flight, said| {
+        |finished| {
             let mut hits = hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for detection in said.iter().flat_map(|(_, handled)| &handled.detections) {
-                // A row made from an event counts as that event.
-                let row = detection.row.map(|r| flight.slab.primary_of(r as usize).unwrap_or(r as usize));
-                if let Some(row) = row.and_then(|r| flight.slab.rows.get(r)) {
-                    hits.entry(row.seq).or_default().insert(detection.analytic.file.clone());
-                }
-            }
+            let files = finished.found.iter().map(|f| f.detection.analytic.file.clone());
+            hits.entry(finished.flight.slab.number).or_default().extend(files);
         },
     );
     let hits = hits.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     for ((file, rule, case), fed) in cases.iter().zip(owners) {
-        let matched = fed.events.iter().any(|seq| hits.get(seq).is_some_and(|files| files.contains(rule)));
+        let matched = hits.range(fed.slabs.clone()).any(|(_, files)| files.contains(rule));
         let why = if let Some(error) = fed.error {
             Some(error)
         } else if !live.contains_key(rule) {
             Some(format!("no rule of {rule} is loaded"))
-        } else if fed.events.is_empty() {
+        } else if fed.events == 0 {
             Some("it has no event: give `event`, `events` or `ndjson`".to_owned())
         } else if matched != (case.expect == Expect::Match) {
             Some(if matched { "the rule matched".to_owned() } else { "the rule did not match".to_owned() })
@@ -164,17 +160,18 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
 
 /// The events of one test as they were fed.
 struct Fed {
-    /// Places in host order.
-    events: Vec<u64>,
+    events: usize,
+    slabs: Range<u64>,
     error: Option<String>,
 }
 
 fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
     let mut line = 1;
+    let mut slab = 0;
     cases
         .iter()
         .map(|(_, _, case)| {
-            let mut fed = Fed { events: Vec::new(), error: None };
+            let mut fed = Fed { events: 0, slabs: slab..slab, error: None };
             let built: Result<Vec<String>, String> = case
                 .event
                 .iter()
@@ -192,8 +189,8 @@ fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
                 Ok(events) => {
                     for text in events {
                         match feeder.add(&Input::Line { number: line, text: &text }) {
-                            Ok(place) => {
-                                fed.events.push(place);
+                            Ok(_) => {
+                                fed.events += 1;
                                 line += 1;
                             }
                             Err(e) => fed.error = Some(crate::text::chain(&e)),
@@ -202,6 +199,8 @@ fn feed(feeder: &mut Feeder, cases: &[(String, String, TestCase)]) -> Vec<Fed> {
                 }
                 Err(e) => fed.error = Some(e),
             }
+            slab = feeder.end();
+            fed.slabs.end = slab;
             fed
         })
         .collect()
