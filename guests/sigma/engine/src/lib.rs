@@ -61,6 +61,7 @@ mod literal;
 mod modifier;
 mod number;
 mod pattern;
+mod reach;
 mod rule;
 mod ruleset;
 mod test;

@@ -96,6 +96,16 @@ pub struct RuleSet {
     pub diagnostics: Vec<Diagnostic>,
     /// Per rule.
     pub(crate) trees: Vec<Tree>,
+    /// Columns without values on this host, by stream and column; see [`RuleSet::unbind`].
+    pub(crate) unbound: HashMap<(u32, u32), Missing>,
+}
+
+/// What is known about a column that has no values on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub why: Unbound,
+    /// The host's own words; may be empty.
+    pub note: String,
 }
 
 /// Compiles rule files. Never fails: what cannot be loaded is in [`RuleSet::diagnostics`], and the rest is loaded.
@@ -324,9 +334,11 @@ impl RuleSet {
 
     /// What to tell the authors of the rules that use `field` in `stream`, which has no values here; `note` is what the
     /// host knows about it ("did you mean ..."). The rules stay loaded, and the field is absent in every event.
-    pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+    pub fn unbind(&mut self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let number = stream as u32;
         let Some(stream) = self.streams.get(stream) else { return Vec::new() };
         let Some(column) = stream.fields.iter().position(|f| f == field) else { return Vec::new() };
+        self.unbound.insert((number, column as u32), Missing { why, note: note.to_owned() });
         let (code, message) = match why {
             Unbound::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
             Unbound::NeverHere => {
