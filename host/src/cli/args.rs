@@ -94,6 +94,8 @@ pub enum Command {
     Test(TestArgs),
     /// Show why a rule does or does not match an event
     Explain(ExplainArgs),
+    /// Look after rules
+    Rules(RulesArgs),
     /// Load changed rules, guests and config now
     Reload(ReloadArgs),
     /// Show what runs, what is loaded, what is stale, and the ledger
@@ -316,6 +318,27 @@ pub struct ExplainArgs {
     #[arg(value_name = "EVENT", value_hint = ValueHint::FilePath)]
     pub event: PathBuf,
 
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    pub command: RulesCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum RulesCommand {
+    /// List every rule: whether it can fire here and why not, and how often it did
+    Ls(RulesLsArgs),
+}
+
+/// With `--rules`, `--guests` or `--set` what these would load; else what the running Picket has loaded.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RulesLsArgs {
+    #[command(flatten)]
+    pub load: Load,
     #[command(flatten)]
     pub format: FormatArg,
 }

@@ -270,7 +270,8 @@ impl<'a> View<'a> {
                 if loose.is_some_and(|test| test.holds(&cell, &other, &mut self.buffers)) {
                     return format!("case mismatch: the value would pass '{op}' if case did not matter");
                 }
-                let whose = if matches!(cell, Cell::One(_)) { "the value does not" } else { "no value of the list does" };
+                let whose =
+                    if matches!(cell, Cell::One(_)) { "the value does not" } else { "no value of the list does" };
                 return format!("value mismatch: {whose} pass '{op}'");
             }
         };
@@ -279,7 +280,9 @@ impl<'a> View<'a> {
 
     fn absent(&self, column: u32) -> String {
         match self.set.unbound.get(&(self.stream as u32, column)) {
-            Some(missing) if missing.note.is_empty() => "never produced on this host: nothing fills the field".to_owned(),
+            Some(missing) if missing.note.is_empty() => {
+                "never produced on this host: nothing fills the field".to_owned()
+            }
             Some(missing) => format!("never produced on this host: {}", missing.note),
             None => "field absent: the event has no such field".to_owned(),
         }
@@ -308,7 +311,6 @@ fn in_words(cell: &Cell<'_>) -> String {
         None => "absent".to_owned(),
     }
 }
-
 
 fn actual(cell: &Cell<'_>) -> Actual {
     match cell {

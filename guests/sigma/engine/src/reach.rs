@@ -168,7 +168,6 @@ impl Lacks<'_> {
         }
         let fields = list(&mut self.fields.into_iter()).join(", ");
         let message = format!("no event of this host can match this rule: it needs {fields}, which nothing here fills");
-        Finding::warning(place, "needs-field", message)
-            .help(self.notes.into_iter().collect::<Vec<_>>().join("; "))
+        Finding::warning(place, "needs-field", message).help(self.notes.into_iter().collect::<Vec<_>>().join("; "))
     }
 }

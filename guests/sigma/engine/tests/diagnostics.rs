@@ -277,17 +277,29 @@ fn rules_that_nothing_here_can_match_are_named_with_what_they_need() {
 fn rules_for_another_system_are_named() {
     for (foreign, detection) in [
         (Some("'/esxcli'"), "s: {Image|endswith: /esxcli, CommandLine|contains: get}\ncondition: s"),
-        (Some(r"'\bash'"), r"s: {ParentImage|endswith: '\bash'}
-condition: s"),
-        (Some(r"'C:\Windows\'"), r"s: {Image|startswith: 'C:\Windows\'}
-condition: s"),
+        (
+            Some(r"'\bash'"),
+            r"s: {ParentImage|endswith: '\bash'}
+condition: s",
+        ),
+        (
+            Some(r"'C:\Windows\'"),
+            r"s: {Image|startswith: 'C:\Windows\'}
+condition: s",
+        ),
         (None, "s: {Image|endswith: [/esxcli, /curl]}\ncondition: s"),
         (None, "s: {Image|endswith: /sh}\nf: {Image|endswith: /esxcli}\ncondition: s and not f"),
         (None, "s: {Image|endswith: esxcli}\ncondition: s"),
-        (None, r"s: {CommandLine|contains: '\bash'}
-condition: s"),
-        (None, r"s: {Image|endswith: '/a\b'}
-condition: s"),
+        (
+            None,
+            r"s: {CommandLine|contains: '\bash'}
+condition: s",
+        ),
+        (
+            None,
+            r"s: {Image|endswith: '/a\b'}
+condition: s",
+        ),
     ] {
         let told = unreachable(detection, &[]);
         let values = told.as_ref().map(|(_, message, _)| message.as_str());

@@ -90,13 +90,21 @@ fn an_explanation_tells_absent_null_and_unavailable_apart() {
     for (value, actual, reason) in [
         (json!({}), Actual::Absent, "field absent: the event has no such field"),
         (json!({"A": null}), Actual::Null, "field null: it is there and says nothing"),
-        (json!({"A": {"unavailable": true}}), Actual::Unavailable, "value unavailable: it could not be got, so nothing matches"),
+        (
+            json!({"A": {"unavailable": true}}),
+            Actual::Unavailable,
+            "value unavailable: it could not be got, so nothing matches",
+        ),
         (json!({"A": 5}), Actual::Unsigned(5), "value mismatch: the value does not pass 'equals'"),
         (json!({"A": -5}), Actual::Signed(-5), "value mismatch: the value does not pass 'equals'"),
         (json!({"A": 1.5}), Actual::Float(1.5), "value mismatch: the value does not pass 'equals'"),
         (json!({"A": true}), Actual::Boolean(true), "value mismatch: the value does not pass 'equals'"),
         (json!({"A": []}), Actual::TextList(vec![]), "value mismatch: the field holds an empty list"),
-        (json!({"A": ["y"]}), Actual::TextList(vec![b"y".to_vec()]), "value mismatch: no value of the list does pass 'equals'"),
+        (
+            json!({"A": ["y"]}),
+            Actual::TextList(vec![b"y".to_vec()]),
+            "value mismatch: no value of the list does pass 'equals'",
+        ),
     ] {
         let nodes = explained("s: {A: x}\ncondition: s", &value);
         let last = nodes.last().unwrap();
@@ -153,8 +161,5 @@ fn the_resolved_path_is_told_where_the_executed_one_matched() {
     );
     assert_eq!(item(&json!({"ExecutedImage": "/usr/bin/nc"})), format!("{executed} absent"));
     assert_eq!(item(&json!({"Image": "/usr/bin/nc", "ExecutedImage": "/x"})), "matched by Image");
-    assert_eq!(
-        item(&json!({"Image": "/x", "ExecutedImage": "/y"})),
-        "neither the field nor its alternate matches"
-    );
+    assert_eq!(item(&json!({"Image": "/x", "ExecutedImage": "/y"})), "neither the field nor its alternate matches");
 }
