@@ -25,6 +25,7 @@ pub mod kind;
 pub mod lane;
 pub mod ledger;
 pub mod live;
+pub mod mutate;
 pub mod notice;
 pub mod offline;
 pub mod pipeline;

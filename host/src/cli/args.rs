@@ -304,6 +304,14 @@ pub struct TestArgs {
     #[arg(long)]
     pub watch: bool,
 
+    /// Change each literal, modifier and term of each rule, one at a time: a test has to fail
+    #[arg(long, conflicts_with = "watch")]
+    pub mutate: bool,
+
+    /// Exit with 1 if the tests of a rule notice fewer percent of the changes
+    #[arg(long, value_name = "N", requires = "mutate", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_score: Option<u8>,
+
     #[command(flatten)]
     pub format: FormatArg,
 }
@@ -466,6 +474,10 @@ mod tests {
         assert!(!parses("picket replay - --fail-on terrible"));
         assert!(parses("picket capture f --for 30s --max-size 1MiB"));
         assert!(!parses("picket capture f --for 30"));
+        assert!(parses("picket test --mutate --min-score 90 rules"));
+        assert!(!parses("picket test --min-score 90 rules"));
+        assert!(!parses("picket test --mutate --min-score 101 rules"));
+        assert!(!parses("picket test --mutate --watch rules"));
         assert!(!parses("picket run --no-deliver --endpoint http://localhost/"));
     }
 
