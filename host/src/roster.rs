@@ -29,6 +29,8 @@ pub enum State {
     NotCollected,
     /// It cannot match without a field that nothing here fills.
     NeedsField,
+    /// It cannot match without a value that a field never has here: an event kind that nothing makes.
+    NeedsValue,
     /// It asks for what only another system has.
     NotOfLinux,
     /// It is not loaded.
@@ -36,8 +38,15 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 6] =
-        [State::Live, State::NotFed, State::NotCollected, State::NeedsField, State::NotOfLinux, State::Refused];
+    pub const ALL: [State; 7] = [
+        State::Live,
+        State::NotFed,
+        State::NotCollected,
+        State::NeedsField,
+        State::NeedsValue,
+        State::NotOfLinux,
+        State::Refused,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -45,6 +54,7 @@ impl State {
             State::NotFed => "not-fed",
             State::NotCollected => "not-collected",
             State::NeedsField => "needs-field",
+            State::NeedsValue => "needs-value",
             State::NotOfLinux => "not-of-linux",
             State::Refused => "refused",
         }
@@ -132,13 +142,15 @@ fn owner(starts: &[u32], line: u32) -> u32 {
     starts.get(before.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-const NOT_FED: &str = "source-not-fed";
+/// The code of what is said about rules whose log source nothing feeds.
+pub const NOT_FED: &str = "source-not-fed";
 const NEEDS_FIELD: &str = "needs-field";
+const NEEDS_VALUE: &str = "needs-value";
 const NOT_OF_LINUX: &str = "not-of-linux";
 
 /// Diagnostics that say what a rule can see; the others are about how it is written.
 fn is_about_firing(code: &str) -> bool {
-    [NOT_FED, NEEDS_FIELD, NOT_OF_LINUX, "unknown-field", "field-never-here"].contains(&code)
+    [NOT_FED, NEEDS_FIELD, NEEDS_VALUE, NOT_OF_LINUX, "unknown-field", "field-never-here"].contains(&code)
 }
 
 fn reason(d: &Diagnostic) -> Reason {
@@ -156,6 +168,7 @@ fn line(
     let mut state = match () {
         () if has(NOT_FED) => State::NotFed,
         () if has(NEEDS_FIELD) => State::NeedsField,
+        () if has(NEEDS_VALUE) => State::NeedsValue,
         () if has(NOT_OF_LINUX) => State::NotOfLinux,
         () => State::Live,
     };
@@ -166,7 +179,8 @@ fn line(
         reasons.push(why);
     }
     // What decides comes first.
-    let decides = |r: &Reason| [NOT_FED, NEEDS_FIELD, NOT_OF_LINUX, NOT_COLLECTED].contains(&r.code.as_str());
+    let decides =
+        |r: &Reason| [NOT_FED, NEEDS_FIELD, NEEDS_VALUE, NOT_OF_LINUX, NOT_COLLECTED].contains(&r.code.as_str());
     reasons.sort_by_key(|r| (!decides(r), r.line));
     let hit = running.map(|r| r.hits.of(&lane.guest.name, &analytic.id));
     let list = |key: &str| analytic.metadata.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
@@ -207,7 +221,8 @@ fn refused(file: &str, line: u32, reasons: Vec<Reason>) -> Line {
     }
 }
 
-fn log_source(analytic: &Analytic) -> Option<String> {
+/// `category/product/service` of a Sigma rule.
+pub fn log_source(analytic: &Analytic) -> Option<String> {
     let source = analytic.metadata.get("logsource")?.as_object()?;
     let part = |key: &str| source.get(key).and_then(Json::as_str).unwrap_or("*");
     Some(format!("{}/{}/{}", part("category"), part("product"), part("service")))

@@ -242,7 +242,7 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
         .map(|f| f.name.clone())
         .collect();
     let live: BTreeMap<String, usize> = offline.generation.rules.clone();
-    let seen = watch(offline, &cases);
+    let (seen, _) = watch(offline, &cases);
     for (case, seen) in cases.into_iter().zip(&seen) {
         let not_loaded = || (!live.contains_key(&case.rule)).then(|| format!("no rule of {} is loaded", case.rule));
         let why = seen.error.clone().or_else(not_loaded).or_else(|| case.fails(seen, &case.rule));
@@ -258,11 +258,12 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
     report
 }
 
-/// Runs the events of all tests through a loaded set, and says which rules matched which.
-pub fn watch(offline: Offline, cases: &[Case]) -> Vec<Seen> {
+/// Runs the events of all tests through a loaded set, and says which rules matched which, and how many answers of guests
+/// were refused.
+pub fn watch(offline: Offline, cases: &[Case]) -> (Vec<Seen>, u64) {
     // Which rule files matched which event, by its place in host order.
     let hits: Mutex<BTreeMap<u64, BTreeSet<String>>> = Mutex::default();
-    let (fed, _) = offline.run(
+    let (fed, ledger) = offline.run(
         |feeder| feed(feeder, cases),
         |flight, said| {
             let mut hits = hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -280,7 +281,8 @@ pub fn watch(offline: Offline, cases: &[Case]) -> Vec<Seen> {
         let matched = fed.events.iter().filter_map(|seq| hits.get(seq)).flatten().cloned().collect();
         Seen { matched, fed: fed.events.len(), error: fed.error }
     };
-    fed.into_iter().map(seen).collect()
+    let refused = ledger.guests().iter().map(|(_, account)| account.refused.get()).sum();
+    (fed.into_iter().map(seen).collect(), refused)
 }
 
 /// The events of one test as they were fed.

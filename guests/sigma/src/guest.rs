@@ -87,6 +87,9 @@ impl Detector for Component {
                     };
                     found.extend(set.unbind(s, field, why, &bound.note).iter().map(diagnostic));
                 }
+                for field in ["EventName", "System.EventName", "EventType"] {
+                    set.close(s, field, &binding.kinds);
+                }
                 found.extend(set.unreachable(s).iter().map(diagnostic));
             }
             found

@@ -28,6 +28,8 @@ const MAX_BYTES: usize = 64 << 10;
 const MAX_MUTANTS: usize = 1_000;
 /// Mutants that are loaded together.
 const TOGETHER: usize = 500;
+/// Events that they see at once.
+const ROWS: u32 = 16;
 
 /// A changed rule.
 struct Mutant {
@@ -121,7 +123,7 @@ pub fn run(inputs: &Inputs, cache_dir: Option<&PathBuf>) -> Result<Report, Offli
 /// The rules with tests; those whose tests fail as they are say so.
 fn baseline(inputs: &Inputs, cache_dir: Option<&PathBuf>, cases: &[Case]) -> Result<Vec<RuleScore>, OfflineError> {
     let offline = Offline::load(inputs, false, cache_dir.cloned())?;
-    let seen = ruletest::watch(offline, cases);
+    let (seen, _) = ruletest::watch(offline, cases);
     let mut failing: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for (case, seen) in cases.iter().zip(&seen) {
         let why = case.fails(seen, &case.rule).map(|why| format!("its test '{}' fails: {why}", case.name));
@@ -221,13 +223,21 @@ fn try_all(
     let mut config = (*inputs.config).clone();
     // Some changes make no rule: the others are loaded without them.
     config.strict = false;
+    // Each of them may match each event: a guest's answer about one slab is bounded.
+    config.dispatch.rows = ROWS;
     let set =
         Inputs { config: Arc::new(config), rules: files.collect(), guests: inputs.guests.clone(), unread: Vec::new() };
     let offline = Offline::load(&set, false, cache_dir.cloned())?;
     let live: BTreeSet<String> = offline.generation.rules.keys().cloned().collect();
     let concerned: BTreeSet<&str> = mutants.iter().map(|m| rules[m.rule].rule.as_str()).collect();
     let cases: Vec<Case> = cases.iter().filter(|c| concerned.contains(c.rule.as_str())).cloned().collect();
-    let seen = ruletest::watch(offline, &cases);
+    let (seen, refused) = ruletest::watch(offline, &cases);
+    if refused > 0 {
+        // Who was not seen to match may have matched.
+        let why = format!("{refused} answers about its mutants were refused");
+        mutants.iter().for_each(|m| rules[m.rule].why = Some(why.clone()));
+        return Ok(());
+    }
     for (number, mutant) in mutants.iter().enumerate() {
         let name = name(number);
         let rule = &mut rules[mutant.rule];

@@ -3,10 +3,11 @@
 //! Only what is certain is said. An atom is taken to hold and not to hold as it likes, unless its field has no values here
 //! or its value is of another system; a rule is named if its condition cannot hold even so.
 
+use crate::batch::{Cell, Value};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
 use crate::pattern::Shape;
 use crate::ruleset::{Missing, RuleSet};
-use crate::test::Test;
+use crate::test::{Buffers, Test};
 use crate::tree::{Atom, Kind, Tree};
 use std::collections::BTreeSet;
 
@@ -30,6 +31,7 @@ struct Can {
 struct Lacks<'a> {
     fields: BTreeSet<&'a str>,
     notes: BTreeSet<&'a str>,
+    values: BTreeSet<(&'a str, String)>,
     foreign: BTreeSet<String>,
 }
 
@@ -89,7 +91,7 @@ impl<'a> View<'a> {
             let hold = matches!(atom.test, Test::Missing | Test::Null);
             return Can { hold, fail: !hold };
         }
-        Can { hold: !self.is_foreign(atom), fail: true }
+        Can { hold: !self.is_foreign(atom) && self.has_value(atom), fail: true }
     }
 
     /// Collects what keeps `tree` from being `wanted`, which it cannot be.
@@ -114,7 +116,9 @@ impl<'a> View<'a> {
                         lacks.notes.insert(&missing.note);
                     }
                 }
-                if !any && wanted {
+                if !any && wanted && !self.has_value(atom) {
+                    lacks.values.insert((self.field(atom.column), pattern.clone()));
+                } else if !any && wanted {
                     lacks.foreign.insert(pattern.clone());
                 }
             }
@@ -131,6 +135,17 @@ impl<'a> View<'a> {
 
     fn missing(&self, column: u32) -> Option<&'a Missing> {
         self.set.unbound.get(&(self.stream as u32, column))
+    }
+
+    /// Whether a value that the column can have here passes.
+    fn has_value(&self, atom: &Atom) -> bool {
+        let Some(values) = self.set.closed.get(&(self.stream as u32, atom.column)) else { return true };
+        let mut buffers = Buffers::default();
+        let mut passes = |v: &String| {
+            let cell = Cell::One(Value::Text(v.as_bytes()));
+            atom.test.holds(&cell, &Cell::Absent, &mut buffers)
+        };
+        !atom.test.is_about_value() || values.iter().any(&mut passes)
     }
 
     /// Whether the atom asks for a program that no Linux has.
@@ -160,6 +175,12 @@ fn is_windows_path(literal: &[u8]) -> bool {
 impl Lacks<'_> {
     fn finding(self, place: Place) -> Finding {
         let list = |all: &mut dyn Iterator<Item = &str>| all.map(|f| format!("'{}'", brief(f))).collect::<Vec<_>>();
+        if self.fields.is_empty() && !self.values.is_empty() {
+            let never = self.values.iter().map(|(f, v)| format!("'{}' is never '{}'", brief(f), brief(v)));
+            let never = never.collect::<Vec<_>>().join(", ");
+            let message = format!("no event of this host can match this rule: {never} here");
+            return Finding::warning(place, "needs-value", message);
+        }
         if self.fields.is_empty() {
             let values = list(&mut self.foreign.iter().map(String::as_str)).join(", ");
             let message = format!("no Linux host can match this rule: {values} is of another system");

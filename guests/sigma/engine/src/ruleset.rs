@@ -98,6 +98,8 @@ pub struct RuleSet {
     pub(crate) trees: Vec<Tree>,
     /// Columns without values on this host, by stream and column; see [`RuleSet::unbind`].
     pub(crate) unbound: HashMap<(u32, u32), Missing>,
+    /// All the values that a column has on this host, where they are known; see [`RuleSet::close`].
+    pub(crate) closed: HashMap<(u32, u32), Vec<String>>,
 }
 
 /// What is known about a column that has no values on this host.
@@ -330,6 +332,14 @@ impl RuleSet {
                 Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
             })
             .collect()
+    }
+
+    /// Takes note that `field` has no other values in `stream` than these; for [`RuleSet::unreachable`].
+    pub fn close(&mut self, stream: usize, field: &str, values: &[String]) {
+        let fields = self.streams.get(stream).map_or(&[][..], |s| &s.fields);
+        if let Some(column) = fields.iter().position(|f| f == field) {
+            self.closed.insert((stream as u32, column as u32), values.to_vec());
+        }
     }
 
     /// What to tell the authors of the rules that use `field` in `stream`, which has no values here; `note` is what the

@@ -310,3 +310,22 @@ condition: s",
     let elsewhere = "title: t\nlogsource: {product: esxi}\ndetection: {s: {Image|endswith: /esxcli}, condition: s}\n";
     assert!(compile_one(elsewhere).unreachable(0).is_empty(), "it says itself that it is not for Linux");
 }
+
+#[test]
+fn rules_for_values_that_nothing_here_has_are_named() {
+    for (never, detection) in [
+        (Some("'Kind' is never 'forks' here"), "s: {Kind: forks, A: x}\ncondition: s"),
+        (None, "s: {Kind: [forks, FORK], A: x}\ncondition: s"),
+        (None, "s: {Kind|startswith: ex, A: x}\ncondition: s"),
+        (None, "s: {A: x}\nf: {Kind: forks}\ncondition: s and not f"),
+        (None, "s: {Kind: null}\ncondition: s"),
+    ] {
+        let mut set = compile_one(&rule(detection));
+        set.close(0, "Kind", &["fork".to_owned(), "exec".to_owned()]);
+        let found = set.unreachable(0);
+        let told = found
+            .first()
+            .map(|d| (d.code, d.message.trim_start_matches("no event of this host can match this rule: ")));
+        assert_eq!(told, never.map(|n| ("needs-value", n)), "{detection}");
+    }
+}
