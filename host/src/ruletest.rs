@@ -13,6 +13,7 @@ use crate::kind;
 use crate::offline::{Feeder, Offline};
 use crate::reload::SourceFile;
 use crate::sensor::Input;
+use crate::units::Period;
 
 /// A `.test.yml` file.
 #[derive(Debug, Deserialize)]
@@ -207,10 +208,62 @@ fn expand(test: &TestCase) -> Result<Vec<TestCase>, String> {
 }
 
 fn events(test: &TestCase) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for fields in test.event.iter().chain(&test.events) {
+        build(fields, &mut all)?;
+    }
     let whole = test.ndjson.iter().flat_map(|t| t.lines()).filter(|l| !l.trim().is_empty());
-    let built = test.event.iter().chain(&test.events);
-    let built = built.map(|fields| kind::build(fields).map(|e| e.to_string()).map_err(|e| e.to_string()));
-    built.chain(whole.map(|l| Ok(l.to_owned()))).collect()
+    all.extend(whole.map(str::to_owned));
+    Ok(all)
+}
+
+/// Events of one test.
+const MAX_EVENTS: usize = 10_000;
+
+/// When the events of a test begin, Unix ns: 2026-01-01.
+const START: u64 = 1_767_225_600_000_000_000;
+
+/// One event, or many: `at` is its time since the start of the test, `repeat` makes it happen so often, `every` that far apart,
+/// with `{n}` in a text being the number of the repetition.
+fn build(fields: &Map<String, Json>, all: &mut Vec<String>) -> Result<(), String> {
+    let mut fields = fields.clone();
+    let mut period = |name: &str| match fields.remove(name) {
+        None => Ok(0),
+        Some(Json::String(text)) => {
+            let period: Period = text.parse().map_err(|e| format!("`{name}`: {e}"))?;
+            Ok(period.duration().as_nanos() as u64)
+        }
+        Some(other) => Err(format!("`{name}` is a time like 5s, not {other}")),
+    };
+    let (at, every) = (period("at")?, period("every")?);
+    let times = fields.remove("repeat").map_or(Some(1), |r| r.as_u64()).ok_or("`repeat` is a number")?;
+    if all.len() as u64 + times > MAX_EVENTS as u64 {
+        return Err(format!("it has more than {MAX_EVENTS} events"));
+    }
+    for n in 0..times {
+        let mut one = fields.clone();
+        if times > 1 {
+            one.values_mut().for_each(|value| number(value, n + 1));
+        }
+        let mut event = kind::build(&one).map_err(|e| e.to_string())?;
+        let since = every.checked_mul(n).and_then(|t| t.checked_add(at)).filter(|t| *t < START);
+        let time = kind::time_text(START + since.ok_or("the test takes too long")?);
+        if at > 0 || every > 0 {
+            event["System"]["Timestamp"] = time.clone().into();
+            event["Timestamp"] = time.into();
+        }
+        all.push(event.to_string());
+    }
+    Ok(())
+}
+
+/// Puts a number in the place of `{n}`.
+fn number(value: &mut Json, n: u64) {
+    match value {
+        Json::String(text) => *text = text.replace("{n}", &n.to_string()),
+        Json::Array(items) => items.iter_mut().for_each(|item| number(item, n)),
+        _ => {}
+    }
 }
 
 impl Case {
@@ -313,11 +366,40 @@ fn feed(feeder: &mut Feeder, cases: &[Case]) -> Vec<Fed> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn cases(text: &str) -> Result<Vec<TestCase>, String> {
         let file: TestFile = serde_saphyr::from_str(text).unwrap();
         Ok(file.tests.iter().map(expand).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    #[test]
+    fn an_event_happens_at_a_time_and_again() {
+        let kind = kind::KINDS[0].name;
+        let fields = json!({"kind": kind, "at": "1s", "repeat": 3, "every": "500ms", "CommandLine": "x {n}"});
+        let mut all = Vec::new();
+        build(fields.as_object().unwrap(), &mut all).unwrap();
+        let told: Vec<(String, String)> = all
+            .iter()
+            .map(|text| {
+                let event: Json = serde_json::from_str(text).unwrap();
+                let line = event["EventData"]["ProcInfo"]["CommandLine"].as_str().unwrap().to_owned();
+                assert_eq!(event["Timestamp"], event["System"]["Timestamp"]);
+                (event["Timestamp"].as_str().unwrap().to_owned(), line)
+            })
+            .collect();
+        let times = ["00:00:01Z", "00:00:01.5Z", "00:00:02Z"];
+        for (i, ((time, line), wanted)) in told.iter().zip(times).enumerate() {
+            let plain = |t: &str| t.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').to_owned();
+            assert_eq!((plain(time), line), (plain(&format!("2026-01-01T{wanted}")), &format!("x {}", i + 1)));
+        }
+        for bad in [json!({"at": 5}), json!({"at": "later"}), json!({"repeat": "x"}), json!({"repeat": 10_001})] {
+            let mut fields = bad.as_object().unwrap().clone();
+            fields.insert("kind".to_owned(), kind.into());
+            assert!(build(&fields, &mut Vec::new()).is_err(), "{bad}");
+        }
     }
 
     #[test]
