@@ -22,11 +22,12 @@ use crate::alert::{self, Cause, Gap, Ready};
 use crate::capture;
 use crate::collect;
 use crate::config::{CollectConfig, Config, FileEvent};
+use crate::correlate::{Correlation, Finished};
 use crate::deliver::{Deliver, DeliverError, Outgoing};
 use crate::dns;
 use crate::forecast::{Cost, Forecast, Usage};
 use crate::generation::Generation;
-use crate::guest::{Handled, thread_cpu};
+use crate::guest::thread_cpu;
 use crate::hashes::HashStage;
 use crate::hits::Hits;
 use crate::intake::Intake;
@@ -34,7 +35,7 @@ use crate::kind::{self, Decoder, KindId, Loss};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::notice::{self, Notice, Outbox};
-use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
+use crate::pipeline::{Bounds, Builder, Outcome, Sequencer};
 use crate::process::{HashAccount, LookupError, Lookups, Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
 use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy, Probe};
@@ -136,7 +137,7 @@ pub struct Pipeline {
 }
 
 /// What is done with each finished slab, in order, on the sequencer thread.
-pub type Done = Box<dyn FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send>;
+pub type Done = Box<dyn FnMut(Finished) + Send>;
 
 /// What happens to an alert after it is durable.
 pub type Print = Box<dyn FnMut(&alert::Alert, &Ready) + Send>;
@@ -192,10 +193,12 @@ impl Pipeline {
             loss: None,
             forecast: Forecast::default(),
         };
+        let correlation = Correlation::new(shared.ledger.clone(), WhenFull::ShedOldest, exits.book.clone());
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
-        let sequencer =
-            spawn("sequencer").spawn(move || Sequencer::run(&inbox, &gate, done)).map_err(DaemonError::Thread)?;
+        let sequencer = spawn("sequencer")
+            .spawn(move || Sequencer::run(&inbox, &gate, correlation, done))
+            .map_err(DaemonError::Thread)?;
         Ok(Pipeline { shared, exits, publish, builder, sequencer })
     }
 
@@ -488,12 +491,12 @@ impl Alerts {
         Ok(Alerts { made, thread })
     }
 
-    /// For the sequencer: detections of a slab become alerts, each once. It waits while the spool cannot write.
-    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Flight, Vec<(String, Handled)>) + Send + use<> {
+    /// For the sequencer: what was found becomes alerts. It waits while the spool cannot write.
+    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Finished) + Send + use<> {
         let made = self.made.clone();
-        move |flight, said| {
-            shared.hits.note(flight, &said);
-            let alerts = alert::of_slab(flight, said, &shared.ledger);
+        move |finished| {
+            shared.hits.note(finished);
+            let alerts = alert::of(finished, &shared.ledger);
             if !alerts.is_empty() {
                 // The alerts thread ends after the sequencer.
                 let _ = made.send(Made { alerts, durable: None });

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::guest::Handled;
-use crate::pipeline::Flight;
+use crate::correlate::Finished;
 
 /// Rules that are counted, those of earlier sets included: as many as a guest may have.
 const MAX_RULES: usize = 200_000;
@@ -29,14 +28,18 @@ struct Inner {
 }
 
 impl Hits {
-    /// Counts what every detector said about a slab. For the sequencer: once for each detection, never for an event.
-    pub fn note(&self, flight: &Flight, said: &[(String, Handled)]) {
-        let time = |row: Option<u32>| flight.slab.rows.get(row? as usize).map(|r| r.time);
-        for (guest, handled) in said.iter().filter(|(_, h)| !h.detections.is_empty()) {
-            let mut inner = self.lock();
-            for detection in &handled.detections {
-                inner.count(guest, &detection.analytic.id, time(detection.row).unwrap_or_default());
-            }
+    /// Counts what was found in a slab, or made of what was found. For the sequencer: once for each detection, never for an event.
+    pub fn note(&self, finished: &Finished) {
+        let time = |row: Option<u32>| finished.flight.slab.rows.get(row? as usize).map(|r| r.time);
+        if finished.found.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for found in &finished.found {
+            // What was made of several events is as new as the newest of them.
+            let related = || found.related.iter().filter_map(|r| r.known.as_ref()).map(|k| k.time).max();
+            let time = time(found.detection.row).or_else(related).unwrap_or_default();
+            inner.count(&found.guest.name, &found.detection.analytic.id, time);
         }
     }
 

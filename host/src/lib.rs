@@ -8,6 +8,7 @@ pub mod cli;
 pub mod collect;
 pub mod config;
 pub mod control;
+pub mod correlate;
 pub mod daemon;
 pub mod deliver;
 pub mod detection;

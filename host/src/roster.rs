@@ -4,17 +4,15 @@
 //! that nothing feeds, a field that nothing fills) is put together here, rule by rule.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::detection::{Analytic, Diagnostic, Gravity, Level};
 use crate::generation::Generation;
-use crate::guest::Subscription;
+use crate::guest::{Guest, Subscription};
 use crate::hits::Hits;
 use crate::kind::{KindId, time_text};
-use crate::lane::Lane;
 use crate::sensor::ebpf::KindStatus;
 
 /// Whether a rule can fire.
@@ -110,20 +108,20 @@ pub fn of(generation: &Generation, running: Option<&Running<'_>>) -> Vec<Line> {
     }
     let stale: HashMap<&str, &str> = generation.stale.iter().map(|s| (s.file.as_str(), s.why.as_str())).collect();
     let mut starts: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for analytic in generation.detectors.iter().flat_map(|l| &l.guest.plan.analytics) {
+    for analytic in generation.guests().flat_map(|g| &g.plan.analytics) {
         starts.entry(&analytic.file).or_default().push(analytic.line);
     }
     starts.values_mut().for_each(|lines| lines.sort_unstable());
 
     let mut lines = Vec::new();
-    for lane in &generation.detectors {
-        for analytic in &lane.guest.plan.analytics {
+    for guest in generation.guests() {
+        for analytic in &guest.plan.analytics {
             let said = by_file.get(analytic.file.as_str()).map_or(&[][..], Vec::as_slice);
             let starts = starts.get(analytic.file.as_str()).map_or(&[][..], Vec::as_slice);
             let own = |d: &&&Diagnostic| d.gravity == Gravity::Warning && owner(starts, d.line) == analytic.line;
             let reasons = said.iter().filter(own).filter(|d| is_about_firing(&d.code)).map(|d| reason(d)).collect();
             let stale = stale.get(analytic.file.as_str()).map(|why| (*why).to_owned());
-            lines.push(line(lane, analytic, reasons, stale, running));
+            lines.push(line(guest, analytic, reasons, stale, running));
         }
     }
     for (file, said) in by_file.iter().filter(|(file, _)| !starts.contains_key(**file) && !file.is_empty()) {
@@ -158,7 +156,7 @@ fn reason(d: &Diagnostic) -> Reason {
 }
 
 fn line(
-    lane: &Arc<Lane>,
+    guest: &Guest,
     analytic: &Analytic,
     mut reasons: Vec<Reason>,
     stale: Option<String>,
@@ -173,7 +171,7 @@ fn line(
         () => State::Live,
     };
     if state == State::Live
-        && let Some(why) = running.and_then(|r| not_collected(lane, analytic, r.kinds))
+        && let Some(why) = running.and_then(|r| not_collected(guest, analytic, r.kinds))
     {
         state = State::NotCollected;
         reasons.push(why);
@@ -182,14 +180,14 @@ fn line(
     let decides =
         |r: &Reason| [NOT_FED, NEEDS_FIELD, NEEDS_VALUE, NOT_OF_LINUX, NOT_COLLECTED].contains(&r.code.as_str());
     reasons.sort_by_key(|r| (!decides(r), r.line));
-    let hit = running.map(|r| r.hits.of(&lane.guest.name, &analytic.id));
+    let hit = running.map(|r| r.hits.of(&guest.name, &analytic.id));
     let list = |key: &str| analytic.metadata.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
     Line {
         id: Some(analytic.id.clone()),
         title: Some(analytic.title.clone()),
         level: Some(analytic.level),
         log_source: log_source(analytic),
-        guest: Some(lane.guest.name.clone()),
+        guest: Some(guest.name.clone()),
         file: analytic.file.clone(),
         line: analytic.line,
         state,
@@ -231,10 +229,10 @@ pub fn log_source(analytic: &Analytic) -> Option<String> {
 const NOT_COLLECTED: &str = "not-collected";
 
 /// Why no event kind of the rule's subscription is attached, if none is.
-fn not_collected(lane: &Lane, analytic: &Analytic, kinds: &[KindStatus]) -> Option<Reason> {
+fn not_collected(guest: &Guest, analytic: &Analytic, kinds: &[KindStatus]) -> Option<Reason> {
     let number = analytic.metadata.get("subscription")?.as_u64()?;
     let wanted = |s: &&Subscription| u64::from(s.number) == number;
-    let subscription = lane.guest.plan.subscriptions.iter().find(wanted)?;
+    let subscription = guest.plan.subscriptions.iter().find(wanted)?;
     let mut failed = Vec::new();
     for kind in subscription.selection.wanted().filter_map(KindId::spec) {
         let status = kinds.iter().find(|s| s.kind.name() == kind.name)?;

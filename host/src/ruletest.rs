@@ -1,9 +1,10 @@
 //! Tests beside rules: `foo.yml` is tested by `foo.test.yml`.
 //!
-//! Every event of every test runs through the same loader, guests and pipeline as live events, all at once; a test looks at
-//! what the rules of its own file said about its own events.
+//! Every event of every test runs through the same loader, guests and pipeline as live events, one test after the other; a test looks
+//! at what the rules of its own file said about its own events, one by one or together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
@@ -311,28 +312,25 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
     report
 }
 
-/// Runs the events of all tests through a loaded set, and says which rules matched which, and how many answers of guests
-/// were refused.
+/// Runs the events of all tests through a loaded set, one test after the other, and says which rules matched which, and how many
+/// answers of guests were refused.
 pub fn watch(offline: Offline, cases: &[Case]) -> (Vec<Seen>, u64) {
-    // Which rule files matched which event, by its place in host order.
+    // Which rule files matched in which slab. Each test has slabs of its own: what is made of several events belongs to one test, too.
     let hits: Mutex<BTreeMap<u64, BTreeSet<String>>> = Mutex::default();
     let (fed, ledger) = offline.run(
         |feeder| feed(feeder, cases),
-        |flight, said| {
+        |finished| {
             let mut hits = hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for detection in said.iter().flat_map(|(_, handled)| &handled.detections) {
-                // A row made from an event counts as that event.
-                let row = detection.row.map(|r| flight.slab.primary_of(r as usize).unwrap_or(r as usize));
-                if let Some(row) = row.and_then(|r| flight.slab.rows.get(r)) {
-                    hits.entry(row.seq).or_default().insert(detection.analytic.file.clone());
-                }
-            }
+            // What is only for correlations is no match of the file.
+            let delivered = finished.found.iter().filter(|f| f.detection.analytic.deliver);
+            let files = delivered.map(|f| f.detection.analytic.file.clone());
+            hits.entry(finished.flight.slab.number).or_default().extend(files);
         },
     );
     let hits = hits.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let seen = |fed: Fed| {
-        let matched = fed.events.iter().filter_map(|seq| hits.get(seq)).flatten().cloned().collect();
-        Seen { matched, fed: fed.events.len(), error: fed.error }
+        let matched = hits.range(fed.slabs).flat_map(|(_, files)| files).cloned().collect();
+        Seen { matched, fed: fed.events, error: fed.error }
     };
     let refused = ledger.guests().iter().map(|(_, account)| account.refused.get()).sum();
     (fed.into_iter().map(seen).collect(), refused)
@@ -340,25 +338,28 @@ pub fn watch(offline: Offline, cases: &[Case]) -> (Vec<Seen>, u64) {
 
 /// The events of one test as they were fed.
 struct Fed {
-    /// Places in host order.
-    events: Vec<u64>,
+    events: usize,
+    slabs: Range<u64>,
     error: Option<String>,
 }
 
 fn feed(feeder: &mut Feeder, cases: &[Case]) -> Vec<Fed> {
     let mut line = 1;
+    let mut slab = 0;
     let mut all = Vec::with_capacity(cases.len());
     for case in cases {
-        let mut fed = Fed { events: Vec::new(), error: case.events.as_ref().err().cloned() };
+        let mut fed = Fed { events: 0, slabs: slab..slab, error: case.events.as_ref().err().cloned() };
         for text in case.events.iter().flatten() {
             match feeder.add(&Input::Line { number: line, text }) {
-                Ok(place) => {
-                    fed.events.push(place);
+                Ok(_) => {
+                    fed.events += 1;
                     line += 1;
                 }
                 Err(e) => fed.error = Some(crate::text::chain(&e)),
             }
         }
+        slab = feeder.end();
+        fed.slabs.end = slab;
         all.push(fed);
     }
     all

@@ -42,9 +42,9 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let paint = Paint(global.color.stderr());
     let in_file = |f: &str| file.is_file() && std::path::Path::new(f).file_name() == file.file_name();
-    let found = offline.generation.detectors.iter().find_map(|l| {
-        let analytic = l.guest.plan.analytics.iter().find(|a| a.id == args.rule || in_file(&a.file))?;
-        Some((l.guest.clone(), analytic.clone()))
+    let found = offline.generation.guests().find_map(|guest| {
+        let analytic = guest.plan.analytics.iter().find(|a| a.id == args.rule || in_file(&a.file))?;
+        Some((guest.clone(), analytic.clone()))
     });
     let Some((guest, analytic)) = found else {
         load::report(&offline.generation.diagnostics, &inputs.rules, paint, crate::detection::Gravity::Error);
@@ -57,10 +57,13 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let matched: Mutex<bool> = Mutex::new(false);
     let (added, _) = offline.run(
         |feeder| feeder.add(&Input::Line { number: 1, text: &line }),
-        |flight, said| {
-            let hit = said.iter().flat_map(|(_, h)| &h.detections).any(|d| d.analytic == analytic);
-            *matched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = hit;
-            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(flight.slab.clone());
+        |finished| {
+            let hit = finished.found.iter().any(|f| f.detection.analytic == analytic);
+            *matched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) |= hit;
+            let slab = &finished.flight.slab;
+            if !slab.is_empty() {
+                *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(slab.clone());
+            }
         },
     );
     if let Err(e) = added {
