@@ -53,6 +53,7 @@ mod modifier;
 mod number;
 mod pattern;
 mod pipeline;
+mod reach;
 mod rule;
 mod ruleset;
 mod silence;
