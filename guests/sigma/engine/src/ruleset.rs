@@ -156,7 +156,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
     let mut rules = unique(rules, &mut set.diagnostics);
-    set.filters = filter::apply(filters, &mut rules, &mut set.diagnostics);
+    set.filters = filter::apply(filters, &mut rules, &drafts, &mut set.diagnostics);
     if options.hygiene {
         set.diagnostics.extend(rules.iter().flat_map(|rule| lint::rule(rule, &set.filters)));
     }
