@@ -118,6 +118,18 @@ pub struct RuleSet {
     /// Per rule.
     pub(crate) trees: Vec<Tree>,
     pub(crate) silences: Silences,
+    /// Columns without values on this host, by stream and column; see [`RuleSet::unbind`].
+    pub(crate) unbound: HashMap<(u32, u32), Missing>,
+    /// All the values that a column has on this host, where they are known; see [`RuleSet::close`].
+    pub(crate) closed: HashMap<(u32, u32), Vec<String>>,
+}
+
+/// What is known about a column that has no values on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub why: Unbound,
+    /// The host's own words; may be empty.
+    pub note: String,
 }
 
 /// Compiles rule files. Never fails: what cannot be loaded is in [`RuleSet::diagnostics`], and the rest is loaded.
@@ -415,11 +427,21 @@ impl RuleSet {
         self.silences.without(found)
     }
 
+    /// Takes note that `field` has no other values in `stream` than these; for [`RuleSet::unreachable`].
+    pub fn close(&mut self, stream: usize, field: &str, values: &[String]) {
+        let fields = self.streams.get(stream).map_or(&[][..], |s| &s.fields);
+        if let Some(column) = fields.iter().position(|f| f == field) {
+            self.closed.insert((stream as u32, column as u32), values.to_vec());
+        }
+    }
+
     /// What to tell the authors of the rules that use `field` in `stream`, which has no values here; `note` is what the
     /// host knows about it ("did you mean ..."). The rules stay loaded, and the field is absent in every event.
-    pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+    pub fn unbind(&mut self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let number = stream as u32;
         let Some(stream) = self.streams.get(stream) else { return Vec::new() };
         let Some(column) = stream.fields.iter().position(|f| f == field) else { return Vec::new() };
+        self.unbound.insert((number, column as u32), Missing { why, note: note.to_owned() });
         let (code, message) = why.told(field);
         let uses = stream.program.uses.iter().filter(|u| u.column == column as u32);
         // Every rule of a filter uses what the filter uses, but its author needs to be told once.

@@ -271,6 +271,11 @@ fn looking_for_contradictions_takes_bounded_time() {
     let values = |tail: &str| (0..20_000).map(|i| format!("v{i}{tail}")).collect::<Vec<_>>().join(",");
     let detection = format!("a: {{F: [{}]}}\nb: {{F: [{}]}}\ncondition: a and b", values("x"), values("y"));
     assert_eq!(contradiction(&detection), None, "too much to look at is taken to hold");
+    // A large selection that is named over and over: refused, but only after hygiene has looked at it.
+    let condition = "(a or a) and ".repeat(600) + "a";
+    let set = load(&rule(&format!("a: {{F: [{}]}}\ncondition: {condition}", values("x"))));
+    assert!(set.diagnostics.iter().any(|d| d.code == "rule-too-complex"));
+    assert!(set.diagnostics.iter().all(|d| d.code != "never-matches"));
     let small = "a: {F: [v1x, v2x]}\nb: {F: [v1y, v2y]}\ncondition: a and b";
     assert!(contradiction(small).is_some());
 }
