@@ -5,8 +5,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What one engine makes of one case: a verdict per event, or why it refuses the rule.
-pub type Answer = Result<Vec<bool>, String>;
+/// What one engine makes of one case.
+pub enum Answer {
+    /// One per event.
+    Verdicts(Vec<bool>),
+    /// The rule, and why.
+    Refuses(String),
+    /// It has no opinion.
+    Silent,
+}
 
 pub struct Peer {
     pub name: &'static str,
@@ -53,9 +60,10 @@ impl Peer {
 }
 
 fn answer(line: &Value) -> Answer {
-    match &line["verdicts"] {
-        Value::Array(verdicts) => Ok(verdicts.iter().map(|v| v.as_bool().unwrap()).collect()),
-        _ => Err(line["refused"].as_str().unwrap_or_default().to_owned()),
+    match (&line["verdicts"], &line["refused"]) {
+        (Value::Array(verdicts), _) => Answer::Verdicts(verdicts.iter().map(|v| v.as_bool().unwrap()).collect()),
+        (_, Value::String(why)) => Answer::Refuses(why.clone()),
+        _ => Answer::Silent,
     }
 }
 

@@ -3,7 +3,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod correlation;
 mod mutate;
+#[path = "../common/correlation.rs"]
+mod support;
 mod targets;
 
 use common::Random;
@@ -27,7 +30,8 @@ fn check(name: &str, target: targets::Target, data: &[u8]) {
 #[test]
 fn every_target_holds_on_its_corpus_and_around_it() {
     let seconds = std::env::var("PICKET_FUZZ_SECONDS").map_or(0, |s| s.parse().expect("a number"));
-    for (name, target) in targets::ALL {
+    let correlation: (&str, targets::Target) = ("correlation", correlation::correlation);
+    for (name, target) in targets::ALL.iter().chain([&correlation]) {
         let corpus = corpus(name);
         assert!(corpus.len() >= 20, "{name}: {} inputs", corpus.len());
         for data in &corpus {
