@@ -192,6 +192,7 @@ impl Pipeline {
             collect,
             loss: None,
             forecast: Forecast::default(),
+            reading: Duration::ZERO,
         };
         let correlation = Correlation::new(shared.ledger.clone(), WhenFull::ShedOldest, exits.book.clone());
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -269,6 +270,8 @@ struct Work {
     /// Lifecycle records lost since this time, Unix ns, that nobody was told of yet.
     loss: Option<(u64, u64)>,
     forecast: Forecast,
+    /// Processor time of this thread for records.
+    reading: Duration,
 }
 
 impl Work {
@@ -309,13 +312,18 @@ impl Work {
             table.tick();
         }
         let generation = shared.live.load();
-        sensor.poll(POLL, &mut |bytes| {
+        let before = thread_cpu();
+        let records = sensor.poll(POLL, &mut |bytes| {
             let taken =
                 intake.take(&Input::Record(bytes), builder, &shared.ledger, |kind: KindId| generation.wants(kind));
             if let Err(e) = taken {
                 tracing::warn!(error = %crate::text::chain(&e), "a kernel record could not be decoded");
             }
         })?;
+        // A look at an empty ring is the price of waiting, not of a record.
+        if records > 0 {
+            self.reading += thread_cpu().saturating_sub(before);
+        }
         Ok(())
     }
 
@@ -387,11 +395,11 @@ impl Work {
         }
     }
 
-    /// The processor time of the threads that deal with records: this one and the guests'.
+    /// The processor time that records took: of this thread and of the guests'.
     fn busy(&self) -> Duration {
         let guests = self.shared.ledger.guests();
         let guests: u64 = guests.iter().map(|(_, account)| account.cpu_ns.get()).sum();
-        thread_cpu() + Duration::from_nanos(guests)
+        self.reading + Duration::from_nanos(guests)
     }
 
     /// One alert for all that was lost in a while.
@@ -524,8 +532,8 @@ impl Alerts {
 /// Alerts that become durable together.
 const GROUP: usize = 512;
 
-/// How long an alert waits for others to become durable with it.
-const GROUP_WAIT: Duration = Duration::from_millis(5);
+/// How long an alert waits for others to become durable with it: a sync costs more than an alert.
+const GROUP_WAIT: Duration = Duration::from_millis(2);
 
 /// How long to wait before a spool that could not write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -533,7 +541,7 @@ const RETRY: Duration = Duration::from_secs(1);
 fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
     while let Ok(first) = made.recv() {
         let (mut group, mut told) = (first.alerts, Vec::from_iter(first.durable));
-        let until = Instant::now() + GROUP_WAIT;
+        let until = Instant::now() + if deliver.is_some() { GROUP_WAIT } else { Duration::ZERO };
         while group.len() < GROUP {
             match made.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(more) => {

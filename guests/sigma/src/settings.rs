@@ -16,6 +16,44 @@ pub struct Settings {
     /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
     /// others. `false` is for finding out whether that loses something. Default: true.
     pub filters: Option<bool>,
+    /// Processing pipelines to apply to the rules: names of `NAME.pipeline.yml` files in the rules directories, or shipped
+    /// ones: `auditd`, `ecs`, `sysmon-linux`, `velociraptor`.
+    pub pipelines: Vec<String>,
+    /// Per placeholder of the modifier `expand` the values it stands for: `{"Administrators": ["root", "adm_*"]}`. A rule
+    /// with a placeholder that is not here is not loaded.
+    pub placeholders: std::collections::BTreeMap<String, Values>,
+}
+
+/// One value or several.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Values {
+    /// `"root"`, `22`
+    One(Scalar),
+    /// `["root", "adm_*"]`
+    Several(Vec<Scalar>),
+}
+
+/// A value of a placeholder.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `"adm_*"`
+    Text(String),
+    /// `22`
+    Number(serde_json::Number),
+    /// `true`
+    Boolean(bool),
+}
+
+impl From<Scalar> for String {
+    fn from(value: Scalar) -> Self {
+        match value {
+            Scalar::Text(text) => text,
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Boolean(boolean) => boolean.to_string(),
+        }
+    }
 }
 
 /// One field or several.
@@ -39,8 +77,21 @@ impl Settings {
 
     /// The engine's options.
     pub fn into_options(self) -> Options {
-        let mut options = Options { all_log_sources: self.all_log_sources, ..Options::default() };
+        let placeholders = self.placeholders.into_iter().map(|(name, values)| {
+            let values = match values {
+                Values::One(value) => vec![value],
+                Values::Several(values) => values,
+            };
+            (name, values.into_iter().map(String::from).collect())
+        });
+        let mut options = Options {
+            all_log_sources: self.all_log_sources,
+            placeholders: placeholders.collect(),
+            hygiene: true,
+            ..Options::default()
+        };
         options.clauses = self.filters.unwrap_or(options.clauses);
+        options.pipelines = self.pipelines;
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
                 let others = match others {
@@ -69,6 +120,7 @@ pub fn metadata(rule: &RuleMeta) -> String {
             all.insert(name.to_owned(), Value::String(value.clone()));
         }
     };
+    text("name", &rule.name);
     text("status", &rule.status);
     text("author", &rule.author);
     text("license", &rule.license);
@@ -85,6 +137,9 @@ pub fn metadata(rule: &RuleMeta) -> String {
             all.insert(name.to_owned(), json!(list));
         }
     }
+    if !rule.filters.is_empty() {
+        all.insert("filters".to_owned(), json!(rule.filters));
+    }
     if !rule.related.is_empty() {
         let related: Vec<Value> = rule.related.iter().map(|r| json!({"id": r.id, "type": r.kind})).collect();
         all.insert("related".to_owned(), Value::Array(related));
@@ -93,8 +148,10 @@ pub fn metadata(rule: &RuleMeta) -> String {
         [("category", &rule.source.category), ("product", &rule.source.product), ("service", &rule.source.service)];
     let source = source.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Value::String(v.clone()?)))).collect();
     all.insert("logsource".to_owned(), Value::Object(source));
-    // Which of the guest's subscriptions it gets its events from.
-    all.insert("subscription".to_owned(), rule.stream.into());
+    // Which of the guest's subscriptions it gets its events from; a correlation has none of its own.
+    if rule.source != picket_sigma::LogSource::default() {
+        all.insert("subscription".to_owned(), rule.stream.into());
+    }
     if !rule.custom.is_empty() {
         let custom = rule.custom.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect();
         all.insert("custom".to_owned(), Value::Object(custom));
@@ -123,7 +180,16 @@ mod tests {
                 .contains(&("Image".into(), "ExecutedImage".into()))
         );
         assert!(Settings::parse(r#"{"all_logsources": true}"#).unwrap_err().contains("all_logsources"));
+        let config = r#"{"placeholders": {"Administrators": ["root", "adm_*"], "ports": [22, "80"], "one": "x"}}"#;
+        let lists = Settings::parse(config).unwrap().into_options().placeholders;
+        assert_eq!(lists["Administrators"], ["root", "adm_*"]);
+        assert_eq!(
+            (lists["ports"].as_slice(), lists["one"].as_slice()),
+            (&["22".into(), "80".into()][..], &["x".into()][..])
+        );
+        assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
+        assert_eq!(Settings::parse(r#"{"pipelines": ["ecs"]}"#).unwrap().into_options().pipelines, ["ecs"]);
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }
 
@@ -138,6 +204,6 @@ mod tests {
         let rule =
             RuleMeta { author: Some("A \"B\"".into()), tags: vec!["attack.t1059".into()], ..RuleMeta::default() };
         let value: Value = serde_json::from_str(&metadata(&rule)).unwrap();
-        assert_eq!(value, json!({"author": "A \"B\"", "tags": ["attack.t1059"], "logsource": {}, "subscription": 0}));
+        assert_eq!(value, json!({"author": "A \"B\"", "tags": ["attack.t1059"], "logsource": {}}));
     }
 }

@@ -43,37 +43,51 @@
 //! - **`windash`** varies a dash or slash that begins a word; inner ones stay. **`wide`** is `utf16le`. **`utf16`** begins
 //!   with the mark FF FE. **`base64`** keeps its padding.
 //! - **Alternates**: see [`Options::alternates`].
+//! - **Correlations**: see [`Correlator`] and `docs/correlations.md`.
 //!
-//! What the engine does not do (correlations, filters, `expand`, the time modifiers, pipes, `near`, `timeframe`,
-//! `action`, `N of` for N > 1, merge keys) is refused for the rule that asks for it, with a diagnostic that names it.
+//! What the engine does not do (pipes, `near`, `timeframe`, `N of` for N > 1, merge keys) is refused for the rule that
+//! asks for it, with a diagnostic that names it.
 
+mod action;
 mod batch;
 mod clause;
 mod condition;
+mod contradiction;
+mod correlation;
+mod deprecated;
+mod detection;
 mod diagnostic;
 mod encode;
 mod eval;
+mod expand;
 mod explain;
+mod filter;
 pub mod fold;
 mod index;
 mod item;
+mod lint;
 mod literal;
 mod modifier;
 mod number;
 mod pattern;
+mod pipeline;
 mod reach;
 mod rule;
 mod ruleset;
+mod silence;
 mod test;
+mod time;
 mod tree;
 mod witness;
 mod yaml;
 
 pub use batch::{BatchView, Cell, Cells, ColumnView, Texts, Value};
 pub use clause::{Clause, Op};
+pub use correlation::{Correlation, Correlator, Counters, Detections, Fired, Kind, Limits};
 pub use diagnostic::{Diagnostic, Gravity, Place};
 pub use eval::Scratch;
 pub use explain::{Actual, Evidence, Node};
+pub use filter::FilterMeta;
 pub use number::Number;
 pub use rule::{Level, LogSource, Related, RuleMeta};
 pub use ruleset::{File, MAX_FILE_BYTES, Options, RuleSet, Stream, Unbound, compile};

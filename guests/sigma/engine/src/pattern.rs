@@ -218,7 +218,7 @@ impl Wildcards {
         if let Some(Part::Literal(l)) = self.parts.last() { Some(l.bytes()) } else { None }
     }
 
-    fn matches(&self, text: &[u8]) -> bool {
+    pub fn matches(&self, text: &[u8]) -> bool {
         let parts = self.parts.as_slice();
         let (mut part, mut at) = (0, 0);
         // The part after the last `*` seen, and where in the text that `*` ends for now.

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{compile_one, rule};
-use picket_sigma::{Diagnostic, File, Gravity, Options, Place, RuleSet, Unbound, compile};
+use common::{compile_one, rule, unmark};
+use picket_sigma::{Diagnostic, File, Gravity, Options, RuleSet, Unbound, compile};
 
 fn only(set: &RuleSet) -> &Diagnostic {
     assert_eq!(set.diagnostics.len(), 1, "{:#?}", set.diagnostics);
@@ -32,18 +32,6 @@ fn warned(gravity: Gravity, code: &str, marked: &str) -> Diagnostic {
     found.clone()
 }
 
-fn unmark(marked: &str) -> (String, Place) {
-    let start = marked.find('«').expect("a mark");
-    let before = &marked[..start];
-    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
-    let place = Place {
-        line: before.matches('\n').count() as u32 + 1,
-        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
-        length: token.chars().count() as u32,
-    };
-    (marked.replace(['«', '»'], ""), place)
-}
-
 #[test]
 fn detections() {
     for (code, detection) in [
@@ -62,8 +50,21 @@ fn detections() {
         ("duplicate-key", "s:\n  Image|endswith: /a\n  «Image|endswith»: /b\ncondition: s"),
         ("unknown-modifier", "s:\n  Image|«endwith»: /a\ncondition: s"),
         ("unknown-modifier", "s: {'Image|contains|«wat»': /a}\ncondition: s"),
-        ("unsupported-modifier", "s: {Image|«expand»: '%x%'}\ncondition: s"),
-        ("unsupported-modifier", "s: {Time|«hour»: 3}\ncondition: s"),
+        ("unsupported-aggregation", "s: {A: 1}\ntimeframe: 5m\ncondition: s «| count() by User > 5»"),
+        ("unsupported-near", "s: {A: 1}\ntimeframe: 5m\ncondition: «near» s"),
+        ("unsupported-quantifier", "s1: {A: 1}\ns2: {A: 2}\ncondition: «2» of them"),
+        ("unknown-placeholder", "s: {Image|expand: «'%x%'»}\ncondition: s"),
+        ("modifier-combination", "s: {A|base64|«expand»: '%x%'}\ncondition: s"),
+        ("modifier-combination", "s: {A|exists|«expand»: '%x%'}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«day»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|gte|«hour»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«contains»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«re»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«cased»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {'|«hour»': [3]}\ncondition: s"),
+        ("bad-value", "s: {A|hour: «noon»}\ncondition: s"),
+        ("bad-value", "s: {A|hour: «null»}\ncondition: s"),
+        ("bad-value", "s: {A|fieldref: «''»}\ncondition: s"),
         ("modifier-combination", "s: {A|contains|«re»: x}\ncondition: s"),
         ("modifier-combination", "s: {A|re|«contains»: x}\ncondition: s"),
         ("modifier-combination", "s: {A|«i»: x}\ncondition: s"),
@@ -121,9 +122,9 @@ fn attributes() {
             "missing-attribute",
             "«title: t»\nid: 00000000-0000-0000-0000-000000000000\nlogsource: {product: x}".to_owned(),
         ),
-        ("unsupported-correlation", format!("{head}«correlation»: {{type: event_count}}")),
-        ("unsupported-filter", format!("{head}«filter»: {{rules: any}}\n{tail}")),
-        ("unsupported-action", format!("«action»: global\n{head}{tail}")),
+        ("bad-filter", format!("{head}«filter»: {{rules: any}}\n{tail}")),
+        ("bad-action", format!("action: «globl»\n{head}{tail}")),
+        ("bad-action", format!("«action»: repeat\n{head}{tail}")),
         ("not-a-rule", "«just text»".to_owned()),
     ] {
         refused(code, &text);
@@ -150,6 +151,16 @@ fn attributes() {
             Gravity::Warning,
             "null-in-list",
             head.to_owned() + "logsource: {product: x}\ndetection: {s: {A: «[x, null]»}, condition: s}",
+        ),
+        (
+            Gravity::Warning,
+            "never-matches",
+            head.to_owned() + "logsource: {product: x}\ndetection: {s: {A|hour: [1, «24»]}, condition: s}",
+        ),
+        (
+            Gravity::Hint,
+            "expand-without-placeholder",
+            head.to_owned() + "logsource: {product: x}\ndetection: {s: {A|expand: «100%»}, condition: s}",
         ),
     ] {
         let found = warned(gravity, code, &text);

@@ -1,0 +1,466 @@
+//! The state as bytes, in parts, and back.
+//!
+//! A part holds some groups with the matches that wait for them, as of one moment, and says which rows it has seen. Parts may
+//! be of different moments: after [`Correlator::restore`] the rows since the oldest come again, and each group takes only
+//! those that its part had not seen. Correlations that refer to each other are in one part, because what one finds the other
+//! must not find twice.
+
+use super::correlator::Correlator;
+use super::groups::{Group, Groups, LIVE, RESTING};
+use super::pending::{Match, Pending};
+use super::plan::{Correlation, Kind};
+use super::state::{Entry, State};
+use super::table::Order;
+use siphasher::sip::SipHasher13;
+use std::collections::HashMap;
+use std::hash::Hasher;
+
+/// Of the format below.
+const VERSION: u64 = 1;
+/// Groups of one part, about: a part is made in one go.
+const PART_GROUPS: usize = 32_768;
+
+/// What the groups of a part have seen: rows up to `seen.seq` that are not younger than `seen.time`, and everything before
+/// `watermark`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floor {
+    seen: Entry,
+    watermark: u64,
+}
+
+const NOTHING_SEEN: Floor = Floor { seen: Entry { time: 0, seq: 0 }, watermark: 0 };
+
+/// How the groups are divided into parts.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    parts: Vec<Vec<Piece>>,
+    /// Parts made since it was decided.
+    made: usize,
+}
+
+/// The groups of a correlation whose key falls to `shard`, of `of`.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    correlation: usize,
+    shard: usize,
+    of: usize,
+}
+
+/// The same whatever the seed, because that may be another after a restart.
+fn fixed_hash(bytes: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0, 0);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn shard(key: &[u8], of: usize) -> usize {
+    if of <= 1 { 0 } else { (fixed_hash(key) % of as u64) as usize }
+}
+
+impl Correlator {
+    /// The number of parts of the state. Decided anew once all parts were made, so that one round of
+    /// [`Correlator::snapshot`] fits together.
+    pub fn parts(&mut self) -> u32 {
+        if self.layout.made == 0 || self.layout.made >= self.layout.parts.len() {
+            self.layout = Layout { parts: self.divide(), made: 0 };
+        }
+        self.layout.parts.len() as u32
+    }
+
+    fn divide(&self) -> Vec<Vec<Piece>> {
+        // Correlations that refer to each other, directly or not, have the same family.
+        let mut family: Vec<usize> = (0..self.plans.len()).collect();
+        let root = |family: &[usize], mut c: usize| {
+            while family[c] != c {
+                c = family[c];
+            }
+            c
+        };
+        for (c, plan) in self.plans.iter().enumerate() {
+            for below in plan.rules().filter_map(|r| (r as usize).checked_sub(self.base)) {
+                let (a, b) = (root(&family, c), root(&family, below));
+                family[a.max(b)] = a.min(b);
+            }
+        }
+        let mut families: Vec<Vec<usize>> = vec![Vec::new(); self.plans.len()];
+        for c in 0..self.plans.len() {
+            families[root(&family, c)].push(c);
+        }
+        let mut parts = Vec::new();
+        let (mut open, mut filled) = (Vec::new(), 0);
+        for members in families.iter().filter(|members| !members.is_empty()) {
+            let groups: usize = members.iter().map(|c| self.groups[*c].table.len()).sum();
+            let of = match members.as_slice() {
+                // As it was divided before, as long as the parts have seen different rows.
+                [c] if !self.floors[*c].is_empty() => self.floors[*c].len(),
+                [_] => groups.div_ceil(PART_GROUPS).max(1),
+                _ => 1,
+            };
+            if of > 1 {
+                let pieces = members.iter().flat_map(|c| (0..of).map(|shard| Piece { correlation: *c, shard, of }));
+                parts.extend(pieces.map(|piece| vec![piece]));
+                continue;
+            }
+            if filled > 0 && filled + groups > PART_GROUPS {
+                parts.push(std::mem::take(&mut open));
+                filled = 0;
+            }
+            open.extend(members.iter().map(|c| Piece { correlation: *c, shard: 0, of: 1 }));
+            filled += groups;
+        }
+        if !open.is_empty() {
+            parts.push(open);
+        }
+        parts
+    }
+
+    /// One part of the state; empty if there is no such part.
+    pub fn snapshot(&mut self, part: u32) -> Vec<u8> {
+        if self.layout.parts.is_empty() {
+            self.parts();
+        }
+        let mut out = Writer::default();
+        out.number(VERSION);
+        let Some(pieces) = self.layout.parts.get(part as usize) else { return Vec::new() };
+        out.number(pieces.len() as u64);
+        for piece in pieces {
+            self.piece(*piece, &mut out);
+        }
+        self.layout.made += 1;
+        out.0
+    }
+
+    fn piece(&self, piece: Piece, out: &mut Writer) {
+        let Piece { correlation: c, shard: wanted, of } = piece;
+        let (plan, groups) = (&self.plans[c], &self.groups[c]);
+        let floor = self.floors[c].get(wanted).copied().unwrap_or(NOTHING_SEEN);
+        out.bytes(plan.meta.id.as_bytes());
+        out.number(fixed_hash(plan.definition.as_bytes()));
+        out.number(wanted as u64);
+        out.number(of as u64);
+        out.number(self.last.time.max(floor.seen.time));
+        out.number(self.last.seq.max(floor.seen.seq));
+        out.number(self.watermark.max(floor.watermark));
+        let mine = |key: &[u8]| shard(key, of) == wanted;
+        let mut waiting: Vec<&Match> =
+            self.pending.iter().filter(|m| m.correlation as usize == c && mine(&m.key)).collect();
+        waiting.sort_unstable();
+        out.number(waiting.len() as u64);
+        for found in waiting {
+            out.entry(found.entry);
+            out.number(found.member.into());
+            out.bytes(&found.key);
+            out.bytes(&found.value);
+        }
+        for order in [LIVE, RESTING] {
+            let of_order = || groups.table.iter(order).filter(|(_, key, _)| mine(key));
+            out.number(of_order().count() as u64);
+            for (_, key, group) in of_order() {
+                out.bytes(key);
+                out.number(group.mark);
+                out.optional(group.fired);
+                out.state(&group.state);
+            }
+        }
+    }
+
+    /// Takes the state over from the parts of a snapshot, in place of what there was. Parts of correlations that are not here,
+    /// or were defined otherwise, are counted and left out. The error says what is wrong with the bytes; then nothing is taken.
+    pub fn restore<B: AsRef<[u8]>>(&mut self, parts: &[B]) -> Result<(), String> {
+        let names: HashMap<&[u8], usize> =
+            self.plans.iter().enumerate().map(|(c, plan)| (plan.meta.id.as_bytes(), c)).collect();
+        let mut sections = Vec::new();
+        let mut strangers = 0;
+        for (number, part) in parts.iter().enumerate() {
+            let mut input = Reader(part.as_ref());
+            let mut read = || {
+                if input.number()? != VERSION {
+                    return None;
+                }
+                for _ in 0..input.number()? {
+                    sections.extend(section(&mut input, &self.plans, &names, &mut strangers)?);
+                }
+                input.0.is_empty().then_some(())
+            };
+            read().ok_or_else(|| format!("part {number} of the snapshot cannot be read"))?;
+        }
+        self.counters.strangers += strangers;
+        self.pending = Pending::default();
+        self.groups = self.plans.iter().map(|_| Groups::default()).collect();
+        self.floors = vec![Vec::new(); self.plans.len()];
+        self.layout = Layout::default();
+        self.next_close = 0;
+        // What is in no part has seen nothing; of the rest, what has seen least says where to begin.
+        let floors = || sections.iter().map(|s| s.floor);
+        self.watermark = floors().map(|f| f.watermark).min().unwrap_or(0);
+        self.last = Entry {
+            time: floors().map(|f| f.seen.time).min().unwrap_or(0),
+            seq: floors().map(|f| f.seen.seq).min().unwrap_or(0),
+        };
+        let mut groups: Vec<Vec<(Order, Box<[u8]>, Group)>> = self.plans.iter().map(|_| Vec::new()).collect();
+        for section in sections {
+            let c = section.correlation;
+            if self.floors[c].len() != section.of {
+                self.floors[c] = vec![NOTHING_SEEN; section.of];
+            }
+            self.floors[c][section.shard] = section.floor;
+            section.pending.into_iter().for_each(|found| self.pending.push(found));
+            groups[c].extend(section.groups);
+        }
+        for (c, mut groups) in groups.into_iter().enumerate() {
+            groups.sort_by_key(|(order, _, group)| (*order == RESTING, group.mark));
+            for (order, key, group) in groups {
+                let hash = self.hash(&key);
+                let state = self.rehashed(group.state);
+                if self.groups[c].table.find(hash, &key).is_none() {
+                    self.groups[c].insert(hash, &key, order, Group { state, ..group });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Distinct values are read without their hashes, which depend on the seed.
+    fn rehashed(&self, state: State) -> State {
+        let State::Values(read) = state else { return state };
+        let mut values = Box::<super::state::Values>::default();
+        for (_, value, last) in read.table.iter(Order::First) {
+            let hash = self.hash(value);
+            if values.table.find(hash, value).is_none() {
+                values.restore(value, hash, *last);
+            }
+        }
+        State::Values(values)
+    }
+
+    /// The row is one that the group's part has seen.
+    pub(super) fn seen(&self, correlation: u32, key: &[u8], entry: Entry) -> bool {
+        let floors = &self.floors[correlation as usize];
+        let Some(floor) = floors.get(shard(key, floors.len())) else { return false };
+        // Not by the sequence alone: should the numbers begin anew, rows must not be lost for it.
+        entry.time < floor.watermark || entry.seq <= floor.seen.seq && entry.time <= floor.seen.time
+    }
+
+    /// Once no row can come again, there is nothing to look out for.
+    pub(super) fn forget_floors(&mut self) {
+        for floors in &mut self.floors {
+            if floors.iter().all(|f| f.seen.time.max(f.watermark) < self.watermark) {
+                floors.clear();
+            }
+        }
+    }
+}
+
+struct Section {
+    correlation: usize,
+    shard: usize,
+    of: usize,
+    floor: Floor,
+    pending: Vec<Match>,
+    groups: Vec<(Order, Box<[u8]>, Group)>,
+}
+
+/// Some(None) = of a correlation that is not here.
+fn section(
+    input: &mut Reader<'_>,
+    plans: &[Correlation],
+    names: &HashMap<&[u8], usize>,
+    strangers: &mut u64,
+) -> Option<Option<Section>> {
+    let correlation = names.get(input.bytes()?).copied();
+    let definition = input.number()?;
+    let plan = correlation.and_then(|c| plans.get(c));
+    let same = plan.filter(|plan| fixed_hash(plan.definition.as_bytes()) == definition);
+    let (shard, of) = (usize::try_from(input.number()?).ok()?, usize::try_from(input.number()?).ok()?);
+    if of > 1 << 20 || shard >= of {
+        return None;
+    }
+    let (time, seq) = (input.number()?, input.number()?);
+    let floor = Floor { seen: Entry { time, seq }, watermark: input.number()? };
+    let mut pending = Vec::new();
+    for _ in 0..input.number()? {
+        let (entry, member) = (input.entry()?, u32::try_from(input.number()?).ok()?);
+        let (key, value) = (input.bytes()?, input.bytes()?);
+        if let (Some(plan), Some(correlation)) = (same, correlation) {
+            plan.members.get(member as usize)?;
+            let correlation = correlation as u32;
+            pending.push(Match { entry, correlation, member, key: key.into(), value: value.into() });
+        }
+    }
+    let mut groups = Vec::new();
+    for order in [LIVE, RESTING] {
+        for _ in 0..input.number()? {
+            let key = input.bytes()?;
+            let (mark, fired) = (input.number()?, input.optional()?);
+            let state = input.state(same)?;
+            match state {
+                Some(state) => groups.push((order, key.into(), Group { mark, fired, state })),
+                None => *strangers += 1,
+            }
+        }
+    }
+    Some(same.and(correlation).map(|correlation| Section { correlation, shard, of, floor, pending, groups }))
+}
+
+/// Numbers in seven bits a byte, lowest first, the highest bit for "more follows".
+#[derive(Default)]
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn number(&mut self, mut n: u64) {
+        while n >= 0x80 {
+            self.0.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        self.0.push(n as u8);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn float(&mut self, n: f64) {
+        self.0.extend_from_slice(&n.to_bits().to_le_bytes());
+    }
+
+    fn entry(&mut self, entry: Entry) {
+        self.number(entry.time);
+        self.number(entry.seq);
+    }
+
+    fn optional(&mut self, entry: Option<Entry>) {
+        self.number(entry.is_some().into());
+        if let Some(entry) = entry {
+            self.entry(entry);
+        }
+    }
+
+    /// Written so that it can be skipped without knowing the correlation: its length comes first.
+    fn state(&mut self, state: &State) {
+        let mut out = Self::default();
+        match state {
+            State::Count(count) => {
+                out.number(count.more);
+                count.entries.iter().for_each(|e| out.entry(*e));
+            }
+            State::Values(values) => {
+                for (_, value, last) in values.table.iter(Order::First) {
+                    out.bytes(value);
+                    out.entry(*last);
+                }
+            }
+            State::Numbers(numbers) => {
+                out.float(numbers.sum);
+                out.number(numbers.count);
+                out.number(numbers.removed as u64);
+                for (entry, n) in &numbers.entries {
+                    out.entry(*entry);
+                    out.float(*n);
+                }
+            }
+            State::Seen(seen) => seen.iter().for_each(|e| out.optional(*e)),
+            State::Chains(runs) => {
+                out.number(runs.seen);
+                for run in runs.runs.iter().flatten() {
+                    out.number(run.len() as u64);
+                    run.iter().for_each(|e| out.entry(*e));
+                }
+            }
+        }
+        self.bytes(&out.0);
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn number(&mut self) -> Option<u64> {
+        let mut n = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            n |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn float(&mut self) -> Option<f64> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(f64::from_bits(u64::from_le_bytes(*bytes)))
+    }
+
+    fn entry(&mut self) -> Option<Entry> {
+        Some(Entry { time: self.number()?, seq: self.number()? })
+    }
+
+    fn optional(&mut self) -> Option<Option<Entry>> {
+        match self.number()? {
+            0 => Some(None),
+            1 => Some(Some(self.entry()?)),
+            _ => None,
+        }
+    }
+
+    /// Some(None) = skipped.
+    fn state(&mut self, plan: Option<&Correlation>) -> Option<Option<State>> {
+        let mut input = Reader(self.bytes()?);
+        let Some(plan) = plan else { return Some(None) };
+        let mut state = State::new(plan);
+        match &mut state {
+            State::Count(count) => {
+                count.more = input.number()?;
+                while !input.0.is_empty() {
+                    count.entries.push_back(input.entry()?);
+                }
+            }
+            State::Values(values) => {
+                while !input.0.is_empty() {
+                    let value = input.bytes()?;
+                    values.restore(value, fixed_hash(value), input.entry()?);
+                }
+            }
+            State::Numbers(numbers) => {
+                numbers.sum = input.float()?;
+                numbers.count = input.number()?;
+                numbers.removed = usize::try_from(input.number()?).ok()?;
+                while !input.0.is_empty() {
+                    let (entry, n) = (input.entry()?, input.float()?);
+                    numbers.entries.push_back((entry, n));
+                }
+                if numbers.count < numbers.entries.len() as u64 {
+                    return None;
+                }
+                if matches!(plan.kind, Kind::ValuePercentile(_) | Kind::ValueMedian) {
+                    numbers.sorted = numbers.entries.iter().map(|(_, n)| *n).collect();
+                    numbers.sorted.sort_unstable_by(f64::total_cmp);
+                }
+            }
+            State::Seen(seen) => {
+                for slot in seen.iter_mut() {
+                    *slot = input.optional()?;
+                }
+            }
+            State::Chains(runs) => {
+                runs.seen = input.number()?;
+                for run in runs.runs.iter_mut().flatten() {
+                    for _ in 0..input.number()? {
+                        run.push(input.entry()?);
+                    }
+                }
+            }
+        }
+        input.0.is_empty().then_some(Some(state))
+    }
+}
