@@ -1,6 +1,6 @@
 //! What comes in and goes out as JSON: the guest's configuration and the metadata of rules; and which files are rules.
 
-use picket_sigma::{Options, RuleMeta};
+use picket_sigma::{Limits, Options, RuleMeta};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,41 @@ pub struct Settings {
     /// Per placeholder of the modifier `expand` the values it stands for: `{"Administrators": ["root", "adm_*"]}`. A rule
     /// with a placeholder that is not here is not loaded.
     pub placeholders: std::collections::BTreeMap<String, Values>,
+    /// What correlations may take up.
+    pub correlation: CorrelationSettings,
+}
+
+/// Bounds of the state of correlations. What falls to one of them is counted.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorrelationSettings {
+    /// Groups of one correlation. Default: a million.
+    pub groups: Option<usize>,
+    /// Bytes of all groups of all correlations, about. Default: 64 MiB, half of what a guest may have.
+    pub bytes: Option<usize>,
+    /// Matches, or distinct values, that one group remembers; more if its condition counts further. Default: 1000.
+    pub entries: Option<usize>,
+    /// Matches that wait for their turn in the order of event times. Default: 65536.
+    pub pending: Option<usize>,
+    /// Milliseconds that a match may be older than what the host says is the oldest to come. Default: 0.
+    pub tolerance_ms: Option<u64>,
+    /// Groups in one part of a snapshot, about. Default: 32768.
+    pub part: Option<usize>,
+}
+
+impl CorrelationSettings {
+    /// The engine's limits.
+    pub fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            groups: self.groups.unwrap_or(default.groups),
+            bytes: self.bytes.unwrap_or(default.bytes),
+            entries: self.entries.unwrap_or(default.entries),
+            pending: self.pending.unwrap_or(default.pending),
+            tolerance: self.tolerance_ms.map_or(default.tolerance, |ms| ms.saturating_mul(1_000_000)),
+            part: self.part.unwrap_or(default.part),
+        }
+    }
 }
 
 /// One value or several.
@@ -67,6 +102,12 @@ pub enum Fields {
 }
 
 impl Settings {
+    /// The engine's options, and what correlations may take up.
+    pub fn into_parts(mut self) -> (Options, CorrelationSettings) {
+        let correlation = std::mem::take(&mut self.correlation);
+        (self.into_options(), correlation)
+    }
+
     /// Reads the configuration; an empty text stands for `{}`. The error says what is wrong, in one sentence.
     pub fn parse(config: &str) -> Result<Self, String> {
         if config.trim().is_empty() {
@@ -120,6 +161,7 @@ pub fn metadata(rule: &RuleMeta) -> String {
             all.insert(name.to_owned(), Value::String(value.clone()));
         }
     };
+    text("name", &rule.name);
     text("name", &rule.name);
     text("status", &rule.status);
     text("author", &rule.author);
@@ -190,6 +232,10 @@ mod tests {
         assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
         assert_eq!(Settings::parse(r#"{"pipelines": ["ecs"]}"#).unwrap().into_options().pipelines, ["ecs"]);
+        let limits =
+            Settings::parse(r#"{"correlation": {"groups": 5, "tolerance_ms": 2}}"#).unwrap().into_parts().1.limits();
+        assert_eq!((limits.groups, limits.tolerance, limits.bytes), (5, 2_000_000, 64 << 20));
+        assert!(Settings::parse(r#"{"correlation": {"grops": 5}}"#).unwrap_err().contains("grops"));
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }
 

@@ -1,10 +1,10 @@
 //! Takes matches in the order of their event times and keeps the windows.
 
-use super::groups::{Group, Groups, LIVE, RESTING, quiet};
+use super::groups::{Group, Groups, LIVE, quiet};
 use super::key;
 use super::pending::{Match, Pending};
 use super::plan::{Correlation, Kind, Source};
-use super::snapshot::{Floor, Layout};
+use super::snapshot::{Floor, Layout, SHARDS, shard};
 use super::state::{Entry, Input, State};
 use crate::batch::{Cell, ColumnView};
 use crate::number::Number;
@@ -31,11 +31,13 @@ pub struct Limits {
     pub pending: usize,
     /// Nanoseconds that a match may be older than the watermark.
     pub tolerance: u64,
+    /// Groups of one part of a snapshot, about: a part is made in one go.
+    pub part: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { groups: 1_000_000, bytes: 64 << 20, entries: 1000, pending: 65_536, tolerance: 0 }
+        Self { groups: 1_000_000, bytes: 64 << 20, entries: 1000, pending: 65_536, tolerance: 0, part: 32_768 }
     }
 }
 
@@ -82,14 +84,14 @@ pub struct Fired {
     pub time: u64,
     /// Event times of the first and last match listed.
     pub span: (u64, u64),
-    /// The group; different groups have different keys.
+    /// The group; different groups have different keys. No two findings of a correlation have the same key and the same first
+    /// row.
     pub key: String,
     /// The group, per field.
     pub fields: Vec<(String, String)>,
     /// What was measured.
     pub value: f64,
-    /// Rows of the matches, ascending: since the group last fired, the first and the newest. At most 64. No two findings of
-    /// a group begin with the same.
+    /// Rows of the matches, ascending: since the group last fired, the first and the newest. At most 64.
     pub related: Vec<u64>,
 }
 
@@ -103,13 +105,14 @@ struct Route {
 #[derive(Debug)]
 pub struct Correlator {
     pub(super) plans: Vec<Correlation>,
-    pub(super) groups: Vec<Groups>,
+    /// Per correlation, in shards: each is a whole for snapshots.
+    pub(super) groups: Vec<[Groups; SHARDS]>,
     pub(super) pending: Pending,
     pub(super) watermark: u64,
     /// The last row, and the latest event time, that came.
     pub(super) last: Entry,
-    /// Per correlation what its groups have seen of the rows that come again.
-    pub(super) floors: Vec<Vec<Floor>>,
+    /// Per correlation and shard what it has seen of the rows that come again; None = nothing comes again.
+    pub(super) floors: Vec<Option<Box<[Floor; SHARDS]>>>,
     pub(super) layout: Layout,
     pub(super) counters: Counters,
     pub(super) limits: Limits,
@@ -177,8 +180,8 @@ impl Correlator {
         let mut closing: Vec<u32> = (0..).zip(&plans).filter(|(_, plan)| plan.at_close).map(|(i, _)| i).collect();
         closing.sort_by_key(|c| plans[*c as usize].depth);
         Self {
-            groups: plans.iter().map(|_| Groups::default()).collect(),
-            floors: vec![Vec::new(); plans.len()],
+            groups: plans.iter().map(|_| Default::default()).collect(),
+            floors: vec![None; plans.len()],
             caps: plans.iter().map(|plan| limits.entries.max(plan.test.most() as usize + 1)).collect(),
             plans,
             pending: Pending::default(),
@@ -218,7 +221,8 @@ impl Correlator {
 
     /// Groups and the bytes that they take up, about.
     pub fn size(&self) -> (usize, usize) {
-        (self.groups.iter().map(|g| g.table.len()).sum(), self.groups.iter().map(|g| g.bytes).sum())
+        let all = || self.groups.iter().flatten();
+        (all().map(|g| g.table.len()).sum(), all().map(|g| g.bytes).sum())
     }
 
     /// Takes in matches, in any order. No later turn brings one that is older than `watermark` less the tolerance; those that
@@ -263,9 +267,7 @@ impl Correlator {
             self.take(first, found);
         }
         self.watermark = self.watermark.max(until);
-        for (plan, groups) in self.plans.iter().zip(&mut self.groups) {
-            groups.expire(plan, self.watermark);
-        }
+        self.expire(self.watermark);
         self.forget_floors();
     }
 
@@ -339,16 +341,8 @@ impl Correlator {
         let c = correlation as usize;
         let Some(input) = self.input(self.plans[c].kind, value) else { return };
         let hash = self.hash(key);
-        let (plan, groups) = (&self.plans[c], &mut self.groups[c]);
-        groups.expire(plan, entry.time);
-        if groups.table.len() >= self.limits.groups
-            && groups.table.find(hash, key).is_none()
-            && let Some(oldest) = groups.first_to_go()
-        {
-            groups.remove(oldest);
-            self.counters.evicted += 1;
-        }
-        let at = groups.of(plan, hash, key);
+        let at = self.group(c, hash, key, entry);
+        let (plan, groups) = (&self.plans[c], &mut self.groups[c][shard(key)]);
         let cap = self.caps[c];
         let opened = groups.table.get(at).is_some_and(|group| group.state.is_empty());
         let added = groups.change(at, |group| {
@@ -359,27 +353,52 @@ impl Correlator {
                 }
             }
             if !plan.at_close || opened {
-                group.mark = entry.time;
+                group.mark = entry;
             }
             let forgotten = group.state.add(plan, member as usize, entry, input, cap);
             let fires = !plan.at_close && !quiet(plan, group, entry.time);
-            (forgotten, if fires { group.state.satisfies(plan) } else { None })
+            (forgotten, if fires { group.state.satisfies(plan, Some(entry)) } else { None })
         });
         if !plan.at_close || opened {
             groups.table.renew(at, LIVE);
         }
         if plan.at_close {
-            self.next_close = self.next_close.min(groups.deadline(plan).unwrap_or(u64::MAX));
+            self.next_close = self.next_close.min(groups.deadline(plan).map_or(u64::MAX, |(end, _)| end));
         }
         let Some((forgotten, satisfied)) = added else { return };
         self.counters.forgotten += forgotten;
         if let Some(value) = satisfied {
-            self.fire(correlation, at, entry, value, row, found);
+            self.fire(correlation, shard(key), at, entry, value, row, found);
+        } else if groups.table.get(at).is_some_and(|group| group.state.is_empty()) {
+            // A step of no run that is under way: nothing to remember.
+            groups.end(plan, at, entry.time);
         }
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(SHRINK_EVERY) {
             self.shrink(entry.time);
         }
+    }
+
+    /// The group of `key`, a new one if there is none.
+    fn group(&mut self, c: usize, hash: u64, key: &[u8], entry: Entry) -> u32 {
+        let plan = &self.plans[c];
+        let groups = &mut self.groups[c][shard(key)];
+        groups.expire(plan, entry.time);
+        if let Some(at) = groups.table.find(hash, key) {
+            return at;
+        }
+        if self.groups[c].iter().map(|g| g.table.len()).sum::<usize>() >= self.limits.groups {
+            self.groups[c].iter_mut().for_each(|g| g.expire(plan, entry.time));
+            if self.groups[c].iter().map(|g| g.table.len()).sum::<usize>() >= self.limits.groups {
+                let ranks = self.groups[c].iter().enumerate().filter_map(|(s, g)| Some((g.first_to_go()?, s)));
+                if let Some(((_, at), s)) = ranks.min() {
+                    self.groups[c][s].remove(at);
+                    self.counters.evicted += 1;
+                }
+            }
+        }
+        let group = Group { mark: entry, fired: None, state: State::new(plan) };
+        self.groups[c][shard(key)].insert(hash, key, LIVE, group)
     }
 
     /// What a match contributes; None = it does not count, because the field has no value, or none that is a number.
@@ -394,44 +413,50 @@ impl Correlator {
         }
     }
 
+    /// The window that closes next: when, the match that it began with, its correlation by depth, its shard.
+    fn next_to_close(&self) -> Option<(u64, usize, Entry, usize)> {
+        let ends = self.closing.iter().enumerate().flat_map(|(rank, c)| {
+            let plan = &self.plans[*c as usize];
+            let shards = self.groups[*c as usize].iter().enumerate();
+            shards.filter_map(move |(s, groups)| groups.deadline(plan).map(|(end, began)| (end, rank, began, s)))
+        });
+        // Of those that end together, what one finds is still in the windows of those that refer to it.
+        ends.min()
+    }
+
     /// Closes windows that end before `before`, in the order in which they end.
     fn close(&mut self, before: u64, found: &mut Vec<Fired>) {
         while self.next_close < before {
-            let ends = self.closing.iter().filter_map(|c| {
-                let c = *c as usize;
-                Some((self.groups[c].deadline(&self.plans[c])?, c))
-            });
-            // Of those that end together, the first: what it finds is still in the windows of those that refer to it.
-            let Some((end, c)) = ends.min_by_key(|(end, _)| *end).filter(|(end, _)| *end < before) else {
-                let ends =
-                    self.closing.iter().filter_map(|c| self.groups[*c as usize].deadline(&self.plans[*c as usize]));
-                self.next_close = ends.min().unwrap_or(u64::MAX);
-                break;
-            };
-            let Some(at) = self.groups[c].table.oldest(LIVE) else { break };
+            let next = self.next_to_close();
+            self.next_close = next.map_or(u64::MAX, |(end, ..)| end);
+            let Some((end, rank, _, s)) = next.filter(|(end, ..)| *end < before) else { break };
+            let c = self.closing[rank] as usize;
+            let Some(at) = self.groups[c][s].table.oldest(LIVE) else { break };
             let plan = &self.plans[c];
-            let group = self.groups[c].table.get(at);
-            let satisfied = group.filter(|group| !quiet(plan, group, end) || plan.suppress.is_none());
-            let last = satisfied.and_then(|g| g.state.contributing(plan, None).last().copied());
-            let measure = satisfied.and_then(|group| group.state.satisfies(plan));
+            let group = self.groups[c][s].table.get(at);
+            let open = group.filter(|group| plan.suppress.is_none() || !quiet(plan, group, end));
+            let last = open.and_then(|group| group.state.contributing(plan, None, None).last().copied());
+            let measure = open.and_then(|group| group.state.satisfies(plan, None));
             if let (Some(value), Some(last)) = (measure, last) {
                 self.steps = MAX_STEPS;
-                let key = self.groups[c].table.key(at).to_vec();
-                // Out of the way first: what it sets off may close further windows.
-                let hash = self.hash(&key);
-                self.fire(c as u32, at, Entry { time: end, seq: last.seq }, value, None, found);
-                if self.groups[c].table.find(hash, &key) != Some(at) {
+                let key = self.groups[c][s].table.key(at).to_vec();
+                let entry = Entry { time: end, seq: last.seq };
+                self.fire(c as u32, s, at, entry, value, None, found);
+                // What it set off may have needed its room.
+                if self.groups[c][s].table.key(at) != key {
                     continue;
                 }
             }
-            self.groups[c].end(&self.plans[c], at, end);
+            self.groups[c][s].end(&self.plans[c], at, end);
         }
     }
 
     /// Reports that a group fired, and tells the correlations that refer to this one.
+    #[allow(clippy::too_many_arguments)]
     fn fire(
         &mut self,
         correlation: u32,
+        shard: usize,
         at: u32,
         entry: Entry,
         value: f64,
@@ -439,9 +464,10 @@ impl Correlator {
         found: &mut Vec<Fired>,
     ) {
         let c = correlation as usize;
-        let (plan, groups) = (&self.plans[c], &mut self.groups[c]);
+        let (plan, groups) = (&self.plans[c], &mut self.groups[c][shard]);
         let Some(group) = groups.table.get(at) else { return };
-        let entries = group.state.contributing(plan, group.fired);
+        let now = Some(entry).filter(|_| !plan.at_close);
+        let entries = group.state.contributing(plan, now, group.fired);
         let times = || entries.iter().map(|e| e.time);
         let span = (times().min().unwrap_or(entry.time), times().max().unwrap_or(entry.time));
         let mut related: Vec<u64> = entries.iter().map(|e| e.seq).collect();
@@ -449,7 +475,11 @@ impl Correlator {
         related.dedup();
         let key = groups.table.key(at).to_vec();
         let fields = plan.group_by.iter().cloned().zip(key::parts(&key).map(key::display)).collect();
-        let text = key::whole(&plan.group_by, &key);
+        let mut text = key::whole(&plan.group_by, &key);
+        if plan.after_close {
+            // The row that a window ended with may be in the next one directly.
+            text.push_str(&format!("{}time={}", if text.is_empty() { "" } else { ", " }, entry.time));
+        }
         found.push(Fired { correlation, row, time: entry.time, span, key: text, fields, value, related });
         groups.change(at, |group: &mut Group| {
             group.fired = Some(entry);
@@ -481,20 +511,24 @@ impl Correlator {
     /// It depends on the matches and nothing else when this is called and what it finds, so that batches of other sizes make
     /// no difference.
     fn shrink(&mut self, now: u64) {
-        for (plan, groups) in self.plans.iter().zip(&mut self.groups) {
-            groups.expire(plan, now);
-        }
+        self.expire(now);
         let (_, mut bytes) = self.size();
         while bytes > self.limits.bytes {
-            let oldest = self.groups.iter().enumerate().filter_map(|(c, groups)| {
-                let at = groups.first_to_go()?;
-                Some((groups.table.order(at) != RESTING, groups.table.get(at)?.mark, c, at))
+            let all = self.groups.iter().enumerate().flat_map(|(c, shards)| {
+                shards.iter().enumerate().filter_map(move |(s, groups)| Some((groups.first_to_go()?, c, s)))
             });
-            let Some((_, _, c, at)) = oldest.min() else { break };
-            let before = self.groups[c].bytes;
-            self.groups[c].remove(at);
-            bytes -= before - self.groups[c].bytes;
+            let Some(((_, at), c, s)) = all.min() else { break };
+            let groups = &mut self.groups[c][s];
+            let before = groups.bytes;
+            groups.remove(at);
+            bytes -= before - groups.bytes;
             self.counters.evicted += 1;
+        }
+    }
+
+    fn expire(&mut self, now: u64) {
+        for (plan, shards) in self.plans.iter().zip(&mut self.groups) {
+            shards.iter_mut().for_each(|groups| groups.expire(plan, now));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The groups of one correlation, in the order in which they end.
+//! The groups of a share of one correlation, in the order in which they end.
 
 use super::plan::Correlation;
 use super::state::{Entry, State};
@@ -12,8 +12,8 @@ pub(super) const RESTING: Order = Order::Second;
 
 #[derive(Debug)]
 pub(super) struct Group {
-    /// Time of the match that the order goes by.
-    pub mark: u64,
+    /// The match that the order goes by.
+    pub mark: Entry,
     /// The match that the group last fired at.
     pub fired: Option<Entry>,
     pub state: State,
@@ -27,14 +27,6 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// The group of `key`, a new one if there is none.
-    pub fn of(&mut self, plan: &Correlation, hash: u64, key: &[u8]) -> u32 {
-        if let Some(at) = self.table.find(hash, key) {
-            return at;
-        }
-        self.insert(hash, key, LIVE, Group { mark: 0, fired: None, state: State::new(plan) })
-    }
-
     pub fn insert(&mut self, hash: u64, key: &[u8], order: Order, group: Group) -> u32 {
         self.bytes += key.len() + Table::<Group>::ENTRY_BYTES + group.state.heap_bytes();
         self.table.insert(hash, key, order, group)
@@ -56,15 +48,15 @@ impl Groups {
         Some(done)
     }
 
-    /// When the oldest window closes.
-    pub fn deadline(&self, plan: &Correlation) -> Option<u64> {
+    /// When the oldest window closes, and what it began with.
+    pub fn deadline(&self, plan: &Correlation) -> Option<(u64, Entry)> {
         let oldest = self.table.get(self.table.oldest(LIVE)?)?;
-        Some(oldest.mark.saturating_add(plan.timespan))
+        Some((oldest.mark.time.saturating_add(plan.timespan), oldest.mark))
     }
 
     /// Forgets groups whose window has emptied before `now`, unless they have to be quiet for longer.
     pub fn expire(&mut self, plan: &Correlation, now: u64) {
-        while !plan.at_close && self.deadline(plan).is_some_and(|end| end < now) {
+        while !plan.at_close && self.deadline(plan).is_some_and(|(end, _)| end < now) {
             let Some(at) = self.table.oldest(LIVE) else { break };
             self.end(plan, at, now);
         }
@@ -86,9 +78,10 @@ impl Groups {
         }
     }
 
-    /// The group that is missed least.
-    pub fn first_to_go(&self) -> Option<u32> {
-        self.table.oldest(RESTING).or_else(|| self.table.oldest(LIVE))
+    /// The group that is missed least, as a rank among others, and where it is.
+    pub fn first_to_go(&self) -> Option<((bool, Entry), u32)> {
+        let at = self.table.oldest(RESTING).or_else(|| self.table.oldest(LIVE))?;
+        Some(((self.table.order(at) != RESTING, self.table.get(at)?.mark), at))
     }
 }
 

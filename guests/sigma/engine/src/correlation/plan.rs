@@ -200,6 +200,8 @@ pub struct Correlation {
     pub(crate) reset: bool,
     /// Names of the fields that [`Source::Column`] means.
     pub(crate) fields: Vec<String>,
+    /// It refers, directly or not, to a correlation whose windows close: one row may then make up several windows.
+    pub(crate) after_close: bool,
     /// The correlations between this one and the rules, itself included.
     pub(crate) depth: u32,
     /// What the state depends on, as text: state of another definition is not taken over.

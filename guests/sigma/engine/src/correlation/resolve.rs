@@ -111,7 +111,12 @@ pub(crate) fn resolve(
             continue;
         }
         let mut findings = Vec::new();
-        built[i] = build(&drafts[i], depth, targets, rules, &drafts, &mut findings);
+        let mut correlation = build(&drafts[i], depth, targets, rules, &drafts, &mut findings);
+        if let Some(correlation) = &mut correlation {
+            let closes = |d: usize| built[d].as_ref().is_some_and(|c| c.at_close || c.after_close);
+            correlation.after_close = targets.iter().any(|t| matches!(t, Target::Draft(d) if closes(*d)));
+        }
+        built[i] = correlation;
         diagnostics.extend(findings.into_iter().map(|f| f.in_file(&drafts[i].meta.file)));
     }
 
@@ -300,6 +305,7 @@ fn build(
         suppress: draft.suppress,
         reset: draft.reset,
         fields,
+        after_close: false,
         depth,
         definition,
         condition: draft.condition.clone(),

@@ -6,22 +6,23 @@
 //! must not find twice.
 
 use super::correlator::Correlator;
-use super::groups::{Group, Groups, LIVE, RESTING};
+use super::groups::{Group, LIVE, RESTING};
 use super::pending::{Match, Pending};
 use super::plan::{Correlation, Kind};
-use super::state::{Entry, State};
+use super::state::{Entry, State, Values};
 use super::table::Order;
 use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
 use std::hash::Hasher;
+use std::ops::Range;
 
 /// Of the format below.
 const VERSION: u64 = 1;
-/// Groups of one part, about: a part is made in one go.
-const PART_GROUPS: usize = 32_768;
 
-/// What the groups of a part have seen: rows up to `seen.seq` that are not younger than `seen.time`, and everything before
-/// `watermark`.
+/// Shares of a correlation's groups, by their keys.
+pub(super) const SHARDS: usize = 16;
+
+/// What a shard has seen: rows up to `seen.seq` that are not younger than `seen.time`, and everything before `watermark`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Floor {
     seen: Entry,
@@ -30,7 +31,7 @@ pub(super) struct Floor {
 
 const NOTHING_SEEN: Floor = Floor { seen: Entry { time: 0, seq: 0 }, watermark: 0 };
 
-/// How the groups are divided into parts.
+/// How the shards are divided into parts.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     parts: Vec<Vec<Piece>>,
@@ -38,12 +39,11 @@ pub(super) struct Layout {
     made: usize,
 }
 
-/// The groups of a correlation whose key falls to `shard`, of `of`.
-#[derive(Clone, Copy, Debug)]
+/// Shards of a correlation.
+#[derive(Clone, Debug)]
 struct Piece {
     correlation: usize,
-    shard: usize,
-    of: usize,
+    shards: Range<usize>,
 }
 
 /// The same whatever the seed, because that may be another after a restart.
@@ -53,8 +53,8 @@ fn fixed_hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn shard(key: &[u8], of: usize) -> usize {
-    if of <= 1 { 0 } else { (fixed_hash(key) % of as u64) as usize }
+pub(super) fn shard(key: &[u8]) -> usize {
+    (fixed_hash(key) % SHARDS as u64) as usize
 }
 
 impl Correlator {
@@ -67,46 +67,50 @@ impl Correlator {
         self.layout.parts.len() as u32
     }
 
-    fn divide(&self) -> Vec<Vec<Piece>> {
-        // Correlations that refer to each other, directly or not, have the same family.
-        let mut family: Vec<usize> = (0..self.plans.len()).collect();
-        let root = |family: &[usize], mut c: usize| {
-            while family[c] != c {
-                c = family[c];
+    /// Correlations that refer to each other, directly or not.
+    fn families(&self) -> Vec<Vec<usize>> {
+        let mut above: Vec<usize> = (0..self.plans.len()).collect();
+        let root = |above: &[usize], mut c: usize| {
+            while above[c] != c {
+                c = above[c];
             }
             c
         };
         for (c, plan) in self.plans.iter().enumerate() {
             for below in plan.rules().filter_map(|r| (r as usize).checked_sub(self.base)) {
-                let (a, b) = (root(&family, c), root(&family, below));
-                family[a.max(b)] = a.min(b);
+                let (a, b) = (root(&above, c), root(&above, below));
+                above[a.max(b)] = a.min(b);
             }
         }
         let mut families: Vec<Vec<usize>> = vec![Vec::new(); self.plans.len()];
         for c in 0..self.plans.len() {
-            families[root(&family, c)].push(c);
+            families[root(&above, c)].push(c);
         }
+        families.retain(|members| !members.is_empty());
+        families
+    }
+
+    fn divide(&self) -> Vec<Vec<Piece>> {
         let mut parts = Vec::new();
         let (mut open, mut filled) = (Vec::new(), 0);
-        for members in families.iter().filter(|members| !members.is_empty()) {
-            let groups: usize = members.iter().map(|c| self.groups[*c].table.len()).sum();
-            let of = match members.as_slice() {
-                // As it was divided before, as long as the parts have seen different rows.
-                [c] if !self.floors[*c].is_empty() => self.floors[*c].len(),
-                [_] => groups.div_ceil(PART_GROUPS).max(1),
-                _ => 1,
-            };
-            if of > 1 {
-                let pieces = members.iter().flat_map(|c| (0..of).map(|shard| Piece { correlation: *c, shard, of }));
-                parts.extend(pieces.map(|piece| vec![piece]));
-                continue;
-            }
-            if filled > 0 && filled + groups > PART_GROUPS {
+        let mut add = |pieces: Vec<Piece>| {
+            let shards = pieces.iter().flat_map(|p| &self.groups[p.correlation][p.shards.clone()]);
+            let groups: usize = shards.map(|g| g.table.len()).sum();
+            if filled > 0 && filled + groups > self.limits.part {
                 parts.push(std::mem::take(&mut open));
                 filled = 0;
             }
-            open.extend(members.iter().map(|c| Piece { correlation: *c, shard: 0, of: 1 }));
+            open.extend(pieces);
             filled += groups;
+        };
+        for members in self.families() {
+            let groups: usize = members.iter().flat_map(|c| &self.groups[*c]).map(|g| g.table.len()).sum();
+            match members.as_slice() {
+                [c] if groups > self.limits.part => {
+                    (0..SHARDS).for_each(|s| add(vec![Piece { correlation: *c, shards: s..s + 1 }]));
+                }
+                _ => add(members.iter().map(|c| Piece { correlation: *c, shards: 0..SHARDS }).collect()),
+            }
         }
         if !open.is_empty() {
             parts.push(open);
@@ -119,45 +123,42 @@ impl Correlator {
         if self.layout.parts.is_empty() {
             self.parts();
         }
+        let Some(pieces) = self.layout.parts.get(part as usize) else { return Vec::new() };
+        let mut waiting: Vec<&Match> = self.pending.iter().collect();
+        waiting.sort_unstable();
         let mut out = Writer::default();
         out.number(VERSION);
-        let Some(pieces) = self.layout.parts.get(part as usize) else { return Vec::new() };
-        out.number(pieces.len() as u64);
-        for piece in pieces {
-            self.piece(*piece, &mut out);
+        out.number(pieces.iter().map(|piece| piece.shards.len() as u64).sum());
+        for Piece { correlation, shards } in pieces {
+            shards.clone().for_each(|s| self.section(*correlation, s, &waiting, &mut out));
         }
         self.layout.made += 1;
         out.0
     }
 
-    fn piece(&self, piece: Piece, out: &mut Writer) {
-        let Piece { correlation: c, shard: wanted, of } = piece;
-        let (plan, groups) = (&self.plans[c], &self.groups[c]);
-        let floor = self.floors[c].get(wanted).copied().unwrap_or(NOTHING_SEEN);
+    fn section(&self, c: usize, s: usize, waiting: &[&Match], out: &mut Writer) {
+        let plan = &self.plans[c];
+        let floor = self.floors[c].as_ref().map_or(NOTHING_SEEN, |floors| floors[s]);
         out.bytes(plan.meta.id.as_bytes());
         out.number(fixed_hash(plan.definition.as_bytes()));
-        out.number(wanted as u64);
-        out.number(of as u64);
+        out.number(s as u64);
         out.number(self.last.time.max(floor.seen.time));
         out.number(self.last.seq.max(floor.seen.seq));
         out.number(self.watermark.max(floor.watermark));
-        let mine = |key: &[u8]| shard(key, of) == wanted;
-        let mut waiting: Vec<&Match> =
-            self.pending.iter().filter(|m| m.correlation as usize == c && mine(&m.key)).collect();
-        waiting.sort_unstable();
-        out.number(waiting.len() as u64);
-        for found in waiting {
+        let mine = || waiting.iter().filter(|m| m.correlation as usize == c && shard(&m.key) == s);
+        out.number(mine().count() as u64);
+        for found in mine() {
             out.entry(found.entry);
             out.number(found.member.into());
             out.bytes(&found.key);
             out.bytes(&found.value);
         }
         for order in [LIVE, RESTING] {
-            let of_order = || groups.table.iter(order).filter(|(_, key, _)| mine(key));
-            out.number(of_order().count() as u64);
-            for (_, key, group) in of_order() {
+            let groups = || self.groups[c][s].table.iter(order);
+            out.number(groups().count() as u64);
+            for (_, key, group) in groups() {
                 out.bytes(key);
-                out.number(group.mark);
+                out.entry(group.mark);
                 out.optional(group.fired);
                 out.state(&group.state);
             }
@@ -186,8 +187,8 @@ impl Correlator {
         }
         self.counters.strangers += strangers;
         self.pending = Pending::default();
-        self.groups = self.plans.iter().map(|_| Groups::default()).collect();
-        self.floors = vec![Vec::new(); self.plans.len()];
+        self.groups = self.plans.iter().map(|_| Default::default()).collect();
+        self.floors = vec![None; self.plans.len()];
         self.layout = Layout::default();
         self.next_close = 0;
         // What is in no part has seen nothing; of the rest, what has seen least says where to begin.
@@ -197,23 +198,16 @@ impl Correlator {
             time: floors().map(|f| f.seen.time).min().unwrap_or(0),
             seq: floors().map(|f| f.seen.seq).min().unwrap_or(0),
         };
-        let mut groups: Vec<Vec<(Order, Box<[u8]>, Group)>> = self.plans.iter().map(|_| Vec::new()).collect();
-        for section in sections {
-            let c = section.correlation;
-            if self.floors[c].len() != section.of {
-                self.floors[c] = vec![NOTHING_SEEN; section.of];
-            }
-            self.floors[c][section.shard] = section.floor;
-            section.pending.into_iter().for_each(|found| self.pending.push(found));
-            groups[c].extend(section.groups);
-        }
-        for (c, mut groups) in groups.into_iter().enumerate() {
-            groups.sort_by_key(|(order, _, group)| (*order == RESTING, group.mark));
+        for Section { correlation: c, shard: s, floor, pending, mut groups } in sections {
+            self.floors[c].get_or_insert_with(|| Box::new([NOTHING_SEEN; SHARDS]))[s] = floor;
+            pending.into_iter().for_each(|found| self.pending.push(found));
+            // As they were written, unless somebody else wrote them.
+            groups.sort_by_key(|(order, _, group)| (*order == RESTING, (*order == LIVE).then_some(group.mark.time)));
             for (order, key, group) in groups {
                 let hash = self.hash(&key);
                 let state = self.rehashed(group.state);
-                if self.groups[c].table.find(hash, &key).is_none() {
-                    self.groups[c].insert(hash, &key, order, Group { state, ..group });
+                if shard(&key) == s && self.groups[c][s].table.find(hash, &key).is_none() {
+                    self.groups[c][s].insert(hash, &key, order, Group { state, ..group });
                 }
             }
         }
@@ -223,7 +217,7 @@ impl Correlator {
     /// Distinct values are read without their hashes, which depend on the seed.
     fn rehashed(&self, state: State) -> State {
         let State::Values(read) = state else { return state };
-        let mut values = Box::<super::state::Values>::default();
+        let mut values = Box::<Values>::default();
         for (_, value, last) in read.table.iter(Order::First) {
             let hash = self.hash(value);
             if values.table.find(hash, value).is_none() {
@@ -233,19 +227,20 @@ impl Correlator {
         State::Values(values)
     }
 
-    /// The row is one that the group's part has seen.
+    /// The row is one that the group's shard has seen.
     pub(super) fn seen(&self, correlation: u32, key: &[u8], entry: Entry) -> bool {
-        let floors = &self.floors[correlation as usize];
-        let Some(floor) = floors.get(shard(key, floors.len())) else { return false };
+        let Some(floors) = &self.floors[correlation as usize] else { return false };
+        let floor = floors[shard(key)];
         // Not by the sequence alone: should the numbers begin anew, rows must not be lost for it.
         entry.time < floor.watermark || entry.seq <= floor.seen.seq && entry.time <= floor.seen.time
     }
 
     /// Once no row can come again, there is nothing to look out for.
     pub(super) fn forget_floors(&mut self) {
-        for floors in &mut self.floors {
-            if floors.iter().all(|f| f.seen.time.max(f.watermark) < self.watermark) {
-                floors.clear();
+        for slot in &mut self.floors {
+            let over = |floors: &[Floor; SHARDS]| floors.iter().all(|f| f.seen.time.max(f.watermark) < self.watermark);
+            if slot.as_ref().is_some_and(|floors| over(floors)) {
+                *slot = None;
             }
         }
     }
@@ -254,7 +249,6 @@ impl Correlator {
 struct Section {
     correlation: usize,
     shard: usize,
-    of: usize,
     floor: Floor,
     pending: Vec<Match>,
     groups: Vec<(Order, Box<[u8]>, Group)>,
@@ -271,10 +265,7 @@ fn section(
     let definition = input.number()?;
     let plan = correlation.and_then(|c| plans.get(c));
     let same = plan.filter(|plan| fixed_hash(plan.definition.as_bytes()) == definition);
-    let (shard, of) = (usize::try_from(input.number()?).ok()?, usize::try_from(input.number()?).ok()?);
-    if of > 1 << 20 || shard >= of {
-        return None;
-    }
+    let shard = usize::try_from(input.number()?).ok().filter(|s| *s < SHARDS)?;
     let (time, seq) = (input.number()?, input.number()?);
     let floor = Floor { seen: Entry { time, seq }, watermark: input.number()? };
     let mut pending = Vec::new();
@@ -291,7 +282,7 @@ fn section(
     for order in [LIVE, RESTING] {
         for _ in 0..input.number()? {
             let key = input.bytes()?;
-            let (mark, fired) = (input.number()?, input.optional()?);
+            let (mark, fired) = (input.entry()?, input.optional()?);
             let state = input.state(same)?;
             match state {
                 Some(state) => groups.push((order, key.into(), Group { mark, fired, state })),
@@ -299,7 +290,7 @@ fn section(
             }
         }
     }
-    Some(same.and(correlation).map(|correlation| Section { correlation, shard, of, floor, pending, groups }))
+    Some(same.and(correlation).map(|correlation| Section { correlation, shard, floor, pending, groups }))
 }
 
 /// Numbers in seven bits a byte, lowest first, the highest bit for "more follows".

@@ -145,16 +145,17 @@ impl State {
         }
     }
 
-    /// The measure of the window, if the condition holds of it.
-    pub fn satisfies(&self, plan: &Correlation) -> Option<f64> {
+    /// The measure of the window, if the condition holds of it. `now` is the match that is looked at: what it has no part in was
+    /// found before.
+    pub fn satisfies(&self, plan: &Correlation, now: Option<Entry>) -> Option<f64> {
         let value = match (self, &plan.test) {
             (Self::Seen(seen), Test::Rules(condition)) => {
                 let bits = (0..).zip(seen.iter()).filter(|(_, e)| e.is_some()).map(|(i, _)| 1 << i).sum();
                 return holds(condition, bits).then_some(f64::from(bits.count_ones()));
             }
-            (Self::Chains(runs), Test::Rules(_)) => return runs.complete(plan).map(|run| run.len() as f64),
+            (Self::Chains(runs), Test::Rules(_)) => return runs.best(plan, now).map(|run| run.len() as f64),
             (Self::Seen(seen), _) => seen.iter().flatten().count() as f64,
-            (Self::Chains(runs), _) => runs.longest().map_or(0.0, |run| run.len() as f64),
+            (Self::Chains(runs), _) => runs.best(plan, now).map_or(0.0, |run| run.len() as f64),
             (Self::Count(count), _) => (count.entries.len() as u64 + count.more) as f64,
             (Self::Values(values), _) => values.table.len() as f64,
             (Self::Numbers(numbers), _) => numbers.measure(plan.kind)?,
@@ -163,7 +164,7 @@ impl State {
     }
 
     /// The matches that make up the measure and came after `after`: the first, and the newest of the others. Ascending.
-    pub fn contributing(&self, plan: &Correlation, after: Option<Entry>) -> Vec<Entry> {
+    pub fn contributing(&self, plan: &Correlation, now: Option<Entry>, after: Option<Entry>) -> Vec<Entry> {
         let new = |e: &Entry| after.is_none_or(|after| *e > after);
         let mut found: Vec<Entry> = match self {
             Self::Count(count) => ends(count.entries.iter().copied(), new),
@@ -177,10 +178,7 @@ impl State {
                 found
             }
             Self::Seen(seen) => seen.iter().flatten().copied().filter(new).collect(),
-            Self::Chains(runs) => {
-                let run = if matches!(plan.test, Test::Rules(_)) { runs.complete(plan) } else { runs.longest() };
-                run.into_iter().flatten().copied().filter(new).collect()
-            }
+            Self::Chains(runs) => runs.best(plan, now).into_iter().flatten().copied().filter(new).collect(),
         };
         found.sort_unstable();
         found.dedup();
@@ -345,13 +343,14 @@ impl Runs {
         }
     }
 
-    fn longest(&self) -> Option<&Vec<Entry>> {
-        self.runs.iter().flatten().filter(|run| !run.is_empty()).max_by_key(|run| (run.len(), run[0]))
-    }
-
-    /// A run that goes through all of its chain.
-    fn complete(&self, plan: &Correlation) -> Option<&Vec<Entry>> {
-        let whole = plan.chains.iter().zip(&self.runs).filter(|(chain, _)| chain.without & self.seen == 0);
-        whole.filter_map(|(_, cells)| cells.last()).filter(|run| !run.is_empty()).max_by_key(|run| run[0])
+    /// The run that counts, of those that end with `now` if that is given: the longest, or of an extended condition one that
+    /// goes through all of its chain.
+    fn best(&self, plan: &Correlation, now: Option<Entry>) -> Option<&Vec<Entry>> {
+        let whole = matches!(plan.test, Test::Rules(_));
+        let possible = plan.chains.iter().zip(&self.runs).filter(|(chain, _)| chain.without & self.seen == 0);
+        possible
+            .flat_map(|(_, cells)| if whole { cells.get(cells.len() - 1..).unwrap_or_default() } else { &cells[..] })
+            .filter(|run| run.last().is_some_and(|last| now.is_none_or(|now| *last == now)))
+            .max_by_key(|run| (run.len(), run[0]))
     }
 }
