@@ -52,6 +52,8 @@ mod literal;
 mod modifier;
 mod number;
 mod pattern;
+mod pipeline;
+mod reach;
 mod rule;
 mod ruleset;
 mod silence;
