@@ -45,6 +45,7 @@ mod expand;
 mod explain;
 mod filter;
 pub mod fold;
+mod grams;
 mod index;
 mod item;
 mod lint;
