@@ -13,7 +13,7 @@ use crate::pipeline::{self, Pipelines};
 use crate::rule::{self, Document, LogSource, Reading, Rule, RuleMeta};
 use crate::silence::Silences;
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
-use crate::witness::witness;
+use crate::witness::Prices;
 use crate::yaml;
 use std::collections::{HashMap, HashSet};
 
@@ -364,8 +364,14 @@ impl Program {
         let Lowering { atoms, uses, .. } = lowering;
         let mut concerned: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
         let mut always = Vec::new();
+        let mut prices = Prices::new(&atoms);
+        let mut shared = vec![0; atoms.len()];
+        for witness in conditions.iter().filter_map(|condition| prices.witness(condition)) {
+            witness.atoms.iter().for_each(|atom| shared[*atom as usize] += 1);
+        }
+        prices.raise(&shared);
         for (rule, condition) in (0..).zip(&conditions) {
-            match witness(condition, &atoms) {
+            match prices.witness(condition) {
                 Some(witness) => {
                     for atom in witness.atoms {
                         let rules = &mut concerned[atom as usize];
