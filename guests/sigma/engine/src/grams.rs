@@ -60,9 +60,10 @@ impl Grams {
                 left.push(number);
                 continue;
             }
-            let free = literal.windows(size).enumerate().filter(|(_, w)| {
-                crowds.get(&(size, key(w))).is_none_or(|crowd| *crowd < CROWD)
-            });
+            let free = literal
+                .windows(size)
+                .enumerate()
+                .filter(|(_, w)| crowds.get(&(size, key(w))).is_none_or(|crowd| *crowd < CROWD));
             let rarest = free.max_by(|(_, a), (_, b)| gram_bits(a).total_cmp(&gram_bits(b)));
             let Some((offset, window)) = rarest else {
                 left.push(number);
@@ -216,7 +217,8 @@ mod tests {
         };
         let mut total = 0;
         for _ in 0..2_000 {
-            let mut word = |most: u64| -> String { (0..=next(most)).map(|_| ['a', 'b', '/', 'ä'][next(4) as usize]).collect() };
+            let mut word =
+                |most: u64| -> String { (0..=next(most)).map(|_| ['a', 'b', '/', 'ä'][next(4) as usize]).collect() };
             let mut literals: Vec<String> = (0..12).map(|_| word(5)).collect();
             literals.sort();
             literals.dedup();

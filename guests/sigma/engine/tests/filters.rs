@@ -228,7 +228,7 @@ fn what_filters_add_is_bounded_and_never_switches_a_rule_off() {
 
 #[test]
 fn explain_and_unbind_name_the_filter() {
-    let set = load(&[A, B, &filter("any", "s: {Usr: backup}\ncondition: not s")]);
+    let mut set = load(&[A, B, &filter("any", "s: {Usr: backup}\ncondition: not s")]);
     let event: Event = json!({"Image": "/bin/a", "Usr": "backup"}).as_object().unwrap().clone();
     let stream = set.rules[0].stream as usize;
     let nodes = with_batch(&set, stream, &[event], false, |batch| set.explain(0, batch, 0));

@@ -262,12 +262,18 @@ fn an_error_cannot_be_silenced() {
 #[test]
 fn a_silence_also_counts_for_what_the_host_finds() {
     let text = CLEAN.replace("  s: {A: 1}", "  # picket: allow unknown-field: another guest makes it\n  s: {A: 1}");
-    let set = load(&text);
+    let mut set = load(&text);
     assert_eq!(codes(&set), [], "whether it has an effect is up to the host");
     assert!(set.unbind(0, "A", Unbound::Unknown, "").is_empty());
     assert_eq!(set.unbind(0, "A", Unbound::NeverHere, "").len(), 1);
     let text = CLEAN.replace("title: t", "# picket: allow source-not-fed: on the other hosts\ntitle: t");
     assert!(load(&text).unfed(0, "").is_empty());
+    let text = CLEAN.replace("title: t", "# picket: allow needs-field: on the other hosts\ntitle: t");
+    for (text, findings) in [(text.as_str(), 0), (CLEAN, 1)] {
+        let mut set = load(text);
+        set.unbind(0, "A", Unbound::NeverHere, "");
+        assert_eq!(set.unreachable(0).len(), findings);
+    }
 }
 
 #[test]
