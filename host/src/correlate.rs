@@ -17,6 +17,7 @@ use crate::guest::{Guest, Handled, numbered};
 use crate::ledger::Ledger;
 use crate::pipeline::{Flight, Said};
 use crate::queue::WhenFull;
+use crate::whole;
 
 /// Event time after which the guests are told how far it has come even though nothing was found, nanoseconds.
 const TICK: u64 = 1_000_000_000;
@@ -166,12 +167,7 @@ impl Book {
         let (next, text) = (recent.next, Written::from(&*recent));
         drop(recent);
         let text = serde_json::to_vec(&text);
-        let aside = dir.join(format!("{BOOK}.new"));
-        let put = || {
-            fs::create_dir_all(dir)
-                .and_then(|()| fs::write(&aside, text?))
-                .and_then(|()| fs::rename(&aside, dir.join(BOOK)))
-        };
+        let put = || whole::directory(dir).and_then(|()| whole::write(&dir.join(BOOK), &[&text?]));
         match put() {
             Ok(()) => *written = next,
             Err(error) => {

@@ -162,6 +162,12 @@ fn line(
     stale: Option<String>,
     running: Option<&Running<'_>>,
 ) -> Line {
+    // A silence in the rule's file may keep what the guest would say; that nothing is fed is a fact all the same.
+    let fed = subscription(guest, analytic).is_none_or(|s| s.is_some());
+    if !fed && !reasons.iter().any(|r| r.code == NOT_FED) {
+        let message = "no event of this host belongs to the log source of this rule: it never matches".to_owned();
+        reasons.push(Reason { code: NOT_FED.to_owned(), message, help: String::new(), line: analytic.line });
+    }
     let has = |code: &str| reasons.iter().any(|r| r.code == code);
     let mut state = match () {
         () if has(NOT_FED) => State::NotFed,
@@ -228,11 +234,15 @@ pub fn log_source(analytic: &Analytic) -> Option<String> {
 
 const NOT_COLLECTED: &str = "not-collected";
 
+/// What the rule gets its events by, if its guest says so: None inside = nothing here feeds it.
+fn subscription<'g>(guest: &'g Guest, analytic: &Analytic) -> Option<Option<&'g Subscription>> {
+    let number = analytic.metadata.get("subscription")?.as_u64()?;
+    Some(guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number))
+}
+
 /// Why no event kind of the rule's subscription is attached, if none is.
 fn not_collected(guest: &Guest, analytic: &Analytic, kinds: &[KindStatus]) -> Option<Reason> {
-    let number = analytic.metadata.get("subscription")?.as_u64()?;
-    let wanted = |s: &&Subscription| u64::from(s.number) == number;
-    let subscription = guest.plan.subscriptions.iter().find(wanted)?;
+    let subscription = subscription(guest, analytic)??;
     let mut failed = Vec::new();
     for kind in subscription.selection.wanted().filter_map(KindId::spec) {
         let status = kinds.iter().find(|s| s.kind.name() == kind.name)?;

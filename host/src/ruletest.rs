@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::correlate::Finished;
 use crate::kind;
 use crate::offline::{Feeder, Offline};
 use crate::reload::SourceFile;
@@ -62,6 +63,8 @@ pub struct Case {
     pub name: String,
     pub expect: Expect,
     near_miss: bool,
+    /// The rule is about several events together: no other test's may be among them.
+    pub alone: bool,
     /// As JSON, or why they cannot be built.
     events: Result<Vec<String>, String>,
 }
@@ -170,6 +173,7 @@ pub fn read(files: &[SourceFile]) -> Tests {
             }
         };
         let rule = rule_of(&file.name, tests.rule.as_deref());
+        let alone = files.iter().find(|f| f.name == rule).is_some_and(is_about_several);
         found.cases.extend(cases.into_iter().flatten().map(|test| Case {
             file: file.name.clone(),
             rule: rule.clone(),
@@ -177,6 +181,7 @@ pub fn read(files: &[SourceFile]) -> Tests {
             name: test.name,
             expect: test.expect,
             near_miss: test.near_miss,
+            alone,
         }));
         found.silences.extend(tests.equivalent.into_iter().map(|e| Silence {
             file: file.name.clone(),
@@ -186,6 +191,11 @@ pub fn read(files: &[SourceFile]) -> Tests {
         }));
     }
     found
+}
+
+/// Whether there is a correlation in the file. One that is written in another way is tested among the events of other tests.
+fn is_about_several(file: &SourceFile) -> bool {
+    file.content.split(|b| *b == b'\n').any(|line| line.starts_with(b"correlation:"))
 }
 
 /// A test for each value of `each`, or the test itself.
@@ -314,52 +324,79 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
 
 /// Runs the events of all tests through a loaded set, one test after the other, and says which rules matched which, and how many
 /// answers of guests were refused.
+///
+/// A test that has to be alone has slabs of its own, and what guests on `@detection` knew before is forgotten. That is dear: such a
+/// guest starts anew. All other tests share slabs, and what is found about one of their events is found about that test.
 pub fn watch(offline: Offline, cases: &[Case]) -> (Vec<Seen>, u64) {
-    // Which rule files matched in which slab. Each test has slabs of its own: what is made of several events belongs to one test, too.
-    let hits: Mutex<BTreeMap<u64, BTreeSet<String>>> = Mutex::default();
+    let hits: Mutex<Hits> = Mutex::default();
     let (fed, ledger) = offline.run(
         |feeder| feed(feeder, cases),
-        |finished| {
-            let mut hits = hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // What is only for correlations is no match of the file.
-            let delivered = finished.found.iter().filter(|f| f.detection.analytic.deliver);
-            let files = delivered.map(|f| f.detection.analytic.file.clone());
-            hits.entry(finished.flight.slab.number).or_default().extend(files);
-        },
+        |finished| hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&finished),
     );
     let hits = hits.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let seen = |fed: Fed| {
-        let matched = hits.range(fed.slabs).flat_map(|(_, files)| files).cloned().collect();
-        Seen { matched, fed: fed.events, error: fed.error }
+        let of_events = fed.events.iter().filter_map(|place| hits.events.get(place)).flatten();
+        let of_slabs = hits.slabs.range(fed.slabs).flat_map(|(_, files)| files);
+        let matched = of_events.chain(of_slabs).cloned().collect();
+        Seen { matched, fed: fed.events.len(), error: fed.error }
     };
     let refused = ledger.guests().iter().map(|(_, account)| account.refused.get()).sum();
     (fed.into_iter().map(seen).collect(), refused)
 }
 
+/// Files of rules that matched, by the place of the event in host order and by the slab.
+#[derive(Default)]
+struct Hits {
+    events: BTreeMap<u64, BTreeSet<String>>,
+    slabs: BTreeMap<u64, BTreeSet<String>>,
+}
+
+impl Hits {
+    fn add(&mut self, finished: &Finished) {
+        let slab = &finished.flight.slab;
+        // What is only for correlations is no match of the file.
+        for detection in finished.found.iter().map(|f| &f.detection).filter(|d| d.analytic.deliver) {
+            let file = &detection.analytic.file;
+            self.slabs.entry(slab.number).or_default().insert(file.clone());
+            // A row made from an event counts as that event.
+            let row = detection.row.map(|r| slab.primary_of(r as usize).unwrap_or(r as usize));
+            if let Some(row) = row.and_then(|r| slab.rows.get(r)) {
+                self.events.entry(row.seq).or_default().insert(file.clone());
+            }
+        }
+    }
+}
+
 /// The events of one test as they were fed.
 struct Fed {
-    events: usize,
+    /// Places in host order.
+    events: Vec<u64>,
+    /// Of a test that is alone.
     slabs: Range<u64>,
     error: Option<String>,
 }
 
 fn feed(feeder: &mut Feeder, cases: &[Case]) -> Vec<Fed> {
     let mut line = 1;
-    let mut slab = 0;
+    // Number of the next slab, while nothing is open or remembered.
+    let mut fresh = None;
     let mut all = Vec::with_capacity(cases.len());
     for case in cases {
-        let mut fed = Fed { events: 0, slabs: slab..slab, error: case.events.as_ref().err().cloned() };
+        let mut fed = Fed { events: Vec::new(), slabs: 0..0, error: case.events.as_ref().err().cloned() };
+        if case.alone {
+            fed.slabs.start = fresh.unwrap_or_else(|| feeder.end());
+        }
         for text in case.events.iter().flatten() {
             match feeder.add(&Input::Line { number: line, text }) {
-                Ok(_) => {
-                    fed.events += 1;
+                Ok(place) => {
+                    fed.events.push(place);
                     line += 1;
                 }
                 Err(e) => fed.error = Some(crate::text::chain(&e)),
             }
         }
-        slab = feeder.end();
-        fed.slabs.end = slab;
+        fresh = case.alone.then(|| feeder.end());
+        fed.slabs.end = fresh.unwrap_or_default();
         all.push(fed);
     }
     all

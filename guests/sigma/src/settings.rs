@@ -190,8 +190,10 @@ pub fn metadata(rule: &RuleMeta) -> String {
         [("category", &rule.source.category), ("product", &rule.source.product), ("service", &rule.source.service)];
     let source = source.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Value::String(v.clone()?)))).collect();
     all.insert("logsource".to_owned(), Value::Object(source));
-    // Which of the guest's subscriptions it gets its events from.
-    all.insert("subscription".to_owned(), rule.stream.into());
+    // Which of the guest's subscriptions it gets its events from; a correlation has none of its own.
+    if rule.source != picket_sigma::LogSource::default() {
+        all.insert("subscription".to_owned(), rule.stream.into());
+    }
     if !rule.custom.is_empty() {
         let custom = rule.custom.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect();
         all.insert("custom".to_owned(), Value::Object(custom));
@@ -248,6 +250,6 @@ mod tests {
         let rule =
             RuleMeta { author: Some("A \"B\"".into()), tags: vec!["attack.t1059".into()], ..RuleMeta::default() };
         let value: Value = serde_json::from_str(&metadata(&rule)).unwrap();
-        assert_eq!(value, json!({"author": "A \"B\"", "tags": ["attack.t1059"], "logsource": {}, "subscription": 0}));
+        assert_eq!(value, json!({"author": "A \"B\"", "tags": ["attack.t1059"], "logsource": {}}));
     }
 }

@@ -109,7 +109,12 @@ pub fn run(inputs: &Inputs, cache_dir: Option<&PathBuf>) -> Result<Report, Offli
             Err(why) => rule.why = Some(why),
         }
     }
-    for together in mutants.chunks(TOGETHER) {
+    // Tests that have to be alone are dear, so the mutants of their rules see no tests of others.
+    let alone: BTreeSet<&str> = cases.iter().filter(|c| c.alone).map(|c| c.rule.as_str()).collect();
+    let is_alone = |m: &Mutant| alone.contains(rules[m.rule].rule.as_str());
+    let (alone, others): (Vec<Mutant>, Vec<Mutant>) = mutants.into_iter().partition(is_alone);
+    let by_rule = alone.chunk_by(|a, b| a.rule == b.rule).flat_map(|of_rule| of_rule.chunks(TOGETHER));
+    for together in others.chunks(TOGETHER).chain(by_rule) {
         try_all(inputs, cache_dir, together, &cases, &mut rules)?;
     }
     for rule in &mut rules {

@@ -25,10 +25,10 @@
 //! assert_eq!(hits, [(0, 0)]);
 //! ```
 //!
-//! What a rule means, where the specification (2.1.0) leaves room, is decided in `docs/sigma.md`, with reasons and tests.
+//! What a rule means, where the specification (2.1.0) leaves room, is decided in `docs/sigma.md`, with reasons and tests;
+//! for correlations, see [`Correlator`], in `docs/correlations.md`.
 //! What the engine does not do (aggregations after a pipe, `near`, `timeframe`, `N of` for N > 1, merge keys) is refused for
 //! the rule that asks for it, with a diagnostic that names it and says what to write instead.
-//! Correlations are [`Correlator`]'s, and `docs/correlations.md` says what they mean.
 
 mod action;
 mod batch;
@@ -45,6 +45,7 @@ mod expand;
 mod explain;
 mod filter;
 pub mod fold;
+mod grams;
 mod index;
 mod item;
 mod lint;

@@ -13,7 +13,7 @@ use crate::pipeline::{self, Pipelines};
 use crate::rule::{self, Document, LogSource, Reading, Rule, RuleMeta};
 use crate::silence::Silences;
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
-use crate::witness::witness;
+use crate::witness::Prices;
 use crate::yaml;
 use std::collections::{HashMap, HashSet};
 
@@ -156,7 +156,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
     let mut rules = unique(rules, &mut set.diagnostics);
-    set.filters = filter::apply(filters, &mut rules, &mut set.diagnostics);
+    set.filters = filter::apply(filters, &mut rules, &drafts, &mut set.diagnostics);
     if options.hygiene {
         set.diagnostics.extend(rules.iter().flat_map(|rule| lint::rule(rule, &set.filters)));
     }
@@ -350,8 +350,14 @@ impl Program {
         let Lowering { atoms, uses, .. } = lowering;
         let mut concerned: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
         let mut always = Vec::new();
+        let mut prices = Prices::new(&atoms);
+        let mut shared = vec![0; atoms.len()];
+        for witness in conditions.iter().filter_map(|condition| prices.witness(condition)) {
+            witness.atoms.iter().for_each(|atom| shared[*atom as usize] += 1);
+        }
+        prices.raise(&shared);
         for (rule, condition) in (0..).zip(&conditions) {
-            match witness(condition, &atoms) {
+            match prices.witness(condition) {
                 Some(witness) => {
                     for atom in witness.atoms {
                         let rules = &mut concerned[atom as usize];

@@ -185,6 +185,21 @@ fn a_filter_that_finds_no_rule_is_told() {
 }
 
 #[test]
+fn a_name_that_means_several_rules_or_a_correlation_is_told() {
+    let same = A.replace("00000a", "00000c");
+    let set = load(&[A, &same, &filter("[rule_a]", BACKUP)]);
+    assert_eq!(codes(&set), [("2.yml", "filter-unknown-rule", 5)]);
+    assert_eq!(hits(&set, &json!({"Image": "/bin/a", "User": "backup"})), ["A", "A"], "it hides none rather than both");
+    let correlation = "title: C\nid: 00000000-0000-0000-0000-0000000000c0\nname: many\n\
+        correlation: {type: event_count, rules: [rule_a], timespan: 5m, condition: {gte: 3}}\n";
+    let set = load(&[A, correlation, &filter("[many]", BACKUP)]);
+    assert_eq!(codes(&set), [("2.yml", "filter-unknown-rule", 5)]);
+    assert_eq!(set.diagnostics[0].message, "'many' is a correlation, and filters are for rules");
+    let set = load(&[A, correlation, &filter("any", BACKUP)]);
+    assert_eq!((codes(&set).len(), set.filters[0].rules.as_slice(), set.correlations.len()), (0, &[0][..], 1));
+}
+
+#[test]
 fn a_rule_that_was_refused_is_no_rule_to_filter() {
     let set = load(&[&A.replace("/bin/a}", "/bin/a, B|wat: 1}"), &filter("[rule_a]", BACKUP)]);
     assert_eq!(codes(&set), [("0.yml", "unknown-modifier", 6), ("1.yml", "filter-unknown-rule", 5)]);
@@ -407,5 +422,17 @@ fn the_rule_to_write_instead_of_an_aggregation_is_shown() {
         assert_eq!(errors.len(), 1, "{condition}: {errors:?}");
         assert!(errors[0].help.contains(wanted), "{condition}: {}", errors[0].help);
         assert!(!errors[0].help.contains('\n'), "one line");
+        // What is shown can be loaded, beside the rules it speaks of.
+        let shown = &errors[0].help[errors[0].help.find('{').unwrap()..];
+        let rules: String = ["logins", "logins_s", "logins_t"]
+            .iter()
+            .map(|name| {
+                rule("s or t").replace("name: logins", &format!("name: {name}")).replace("  timeframe: 10m\n", "")
+            })
+            .collect::<Vec<_>>()
+            .join("---\n");
+        let set = compile_one(&format!("{rules}---\n{shown}\n"));
+        let errors: Vec<_> = set.diagnostics.iter().filter(|d| d.gravity == Gravity::Error).collect();
+        assert!(errors.is_empty() && set.correlations.len() == 1, "{shown}: {errors:?}");
     }
 }
