@@ -186,7 +186,9 @@ fn random() -> Vec<Case> {
         let set = compile_one(&text);
         let said = |field: &String, value: &mut Value| field != "ExecutedImage" && !value.is_object();
         let mut events: Vec<Event> = (0..14).map(|_| generate::event(&mut r)).collect();
-        events.iter_mut().for_each(|event| event.retain(said));
+        for event in &mut events {
+            event.retain(said);
+        }
         let hit = |e: &Event| !matches(&set, 0, std::slice::from_ref(e), true, &mut Scratch::default())[0].is_empty();
         let ours = events.iter().map(hit).collect();
         Case { name: text.clone(), rule: text, events: events.into_iter().map(Value::Object).collect(), ours }
