@@ -3,9 +3,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code)]
+#[path = "../naive/generate.rs"]
+mod generate;
 mod peers;
 
-use common::{Event, compile_one, corpus, matches, read, rule, synthesis};
+use common::{Event, Random, compile_one, corpus, matches, read, rule, synthesis};
 use peers::Answer;
 use picket_sigma::Scratch;
 use serde_json::Value;
@@ -173,4 +176,47 @@ fn every_disagreement_is_explained() {
         println!("{}: {same} rules agree, {differ} differ in {count} ways, {silent} it has no opinion on", peer.name);
     }
     assert!(wrong.is_empty(), "{} not explained:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The rules of the property test, on events that JSON can say and pySigma's users have.
+fn random() -> Vec<Case> {
+    let mut r = Random(0x1234_5678_9abc_def1);
+    let case = |number: usize| {
+        let text = generate::yaml(&generate::rule(&mut r), number);
+        let set = compile_one(&text);
+        let said = |field: &String, value: &mut Value| field != "ExecutedImage" && !value.is_object();
+        let mut events: Vec<Event> = (0..14).map(|_| generate::event(&mut r)).collect();
+        for event in &mut events {
+            event.retain(said);
+        }
+        let hit = |e: &Event| !matches(&set, 0, std::slice::from_ref(e), true, &mut Scratch::default())[0].is_empty();
+        let ours = events.iter().map(hit).collect();
+        Case { name: text.clone(), rule: text, events: events.into_iter().map(Value::Object).collect(), ours }
+    };
+    (0..600).map(case).collect()
+}
+
+#[test]
+fn random_rules_mean_the_same_to_pysigma() {
+    let cases = random();
+    let asked: Vec<(String, Vec<Value>)> = cases.iter().map(|c| (c.rule.clone(), c.events.clone())).collect();
+    let peer = peers::pysigma();
+    let answers = match peer.ask(&asked) {
+        Ok(answers) => answers,
+        Err(why) => {
+            println!("skipped: {}: {why}", peer.name);
+            return;
+        }
+    };
+    let mut agreed = 0;
+    for (case, answer) in cases.iter().zip(&answers) {
+        match answer {
+            Answer::Verdicts(verdicts) => assert_eq!(*verdicts, case.ours, "{} on {:?}", case.rule, case.events),
+            // Of numbers and of fields: explained in the table.
+            Answer::Refuses(why) => assert!(why.contains("SigmaCaseSensitiveModifier"), "{}: {why}", case.rule),
+            Answer::Silent => panic!("no opinion on {}", case.rule),
+        }
+        agreed += usize::from(matches!(answer, Answer::Verdicts(_)));
+    }
+    assert!(agreed > 500, "only {agreed} rules could be compared");
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// What one engine makes of one case.
 pub enum Answer {
@@ -29,10 +30,17 @@ pub fn all() -> Vec<Peer> {
     let engines = engines();
     let engine = |name: &str| engines.clone().map(|program| vec![program, name.into()]);
     vec![
-        Peer { name: "pySigma", command: python().map(|p| vec![p, root().join("tests/oracle/pysigma.py")]) },
+        pysigma(),
         Peer { name: "rsigma", command: engine("rsigma") },
         Peer { name: "sigma-rust", command: engine("sigma-rust") },
     ]
+}
+
+/// pySigma alone. Tests run side by side, and the venv is made once.
+pub fn pysigma() -> Peer {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let python = PYTHON.get_or_init(python).clone();
+    Peer { name: "pySigma", command: python.map(|p| vec![p, root().join("tests/oracle/pysigma.py")]) }
 }
 
 impl Peer {

@@ -38,7 +38,7 @@ fn set(yaml: &[u8]) -> RuleSet {
         json!({"title": name, "id": format!("id-{name}"), "name": name, "logsource": {"product": "test"},
             "detection": {"s": {"Rule": name}, "condition": "s"}})
     };
-    let rules: String = RULES.iter().map(|name| format!("---\n{}\n", rule(name))).collect();
+    let rules = RULES.iter().map(|name| format!("---\n{}\n", rule(name))).collect::<Vec<_>>().concat();
     let files = [File { name: "c.yml", content: yaml }, File { name: "r.yml", content: rules.as_bytes() }];
     compile(&files, &Options::default())
 }
