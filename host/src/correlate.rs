@@ -17,6 +17,7 @@ use crate::guest::{Guest, Handled, numbered};
 use crate::ledger::Ledger;
 use crate::pipeline::{Flight, Said};
 use crate::queue::WhenFull;
+use crate::slab::Slab;
 use crate::whole;
 
 /// Event time after which the guests are told how far it has come even though nothing was found, nanoseconds.
@@ -25,9 +26,15 @@ const TICK: u64 = 1_000_000_000;
 /// Detections remembered, for what is made from them later: about 2 MB.
 const RECENT: usize = 16_384;
 
+/// Slabs with detections that are held for a while, and bytes of their events.
+const HELD: usize = 4_096;
+const HELD_BYTES: usize = 32 << 20;
+
 /// A detection that counts: the first of its rule on its event.
 pub struct Found {
     pub guest: Arc<Guest>,
+    /// The slab that its row is of.
+    pub slab: Arc<Slab>,
     pub detection: Detection,
     /// Of the alert that it is, or would be.
     pub id: Arc<str>,
@@ -184,11 +191,46 @@ impl Book {
 /// Name of the book's file.
 const BOOK: &str = "detections.json";
 
+/// Slabs with the newest detections, for the events of alerts that are made from these.
+#[derive(Default)]
+struct Held {
+    slabs: VecDeque<HeldSlab>,
+    bytes: usize,
+}
+
+/// Without the guests that found: a version that was replaced is not kept for this.
+struct HeldSlab {
+    slab: Arc<Slab>,
+    /// Number and row of each detection.
+    rows: Vec<(u64, Option<u32>)>,
+}
+
+impl Held {
+    fn add(&mut self, detected: &Detected) {
+        let rows = detected.rows.iter().map(|r| (r.seq, r.row)).collect();
+        self.bytes += detected.slab.bytes();
+        self.slabs.push_back(HeldSlab { slab: detected.slab.clone(), rows });
+        while self.slabs.len() > HELD || (self.bytes > HELD_BYTES && self.slabs.len() > 1) {
+            let gone = self.slabs.pop_front();
+            self.bytes -= gone.map_or(0, |held| held.slab.bytes());
+        }
+    }
+
+    /// The event that a detection is about.
+    fn get(&self, seq: u64) -> Option<(Arc<Slab>, u32)> {
+        let after = self.slabs.partition_point(|held| held.rows.first().is_none_or(|(first, _)| *first <= seq));
+        let held = self.slabs.get(after.checked_sub(1)?)?;
+        let at = held.rows.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        Some((held.slab.clone(), held.rows[at].1?))
+    }
+}
+
 /// Belongs to the sequencer.
 pub struct Correlation {
     ledger: Arc<Ledger>,
     when_full: WhenFull,
     book: Arc<Book>,
+    held: Held,
     /// Watermark that the guests were told last.
     told: u64,
     /// They may have windows open. Live, they may have been restored.
@@ -201,7 +243,7 @@ pub struct Correlation {
 impl Correlation {
     pub fn new(ledger: Arc<Ledger>, when_full: WhenFull, book: Arc<Book>) -> Correlation {
         let shown = when_full == WhenFull::ShedOldest;
-        Correlation { ledger, when_full, book, told: 0, shown, waiting: 0, answers: Vec::new() }
+        Correlation { ledger, when_full, book, held: Held::default(), told: 0, shown, waiting: 0, answers: Vec::new() }
     }
 
     /// Whether the next slab has to wait.
@@ -222,7 +264,8 @@ impl Correlation {
                 detection.related.clear();
                 let id: Arc<str> = alert::identity(&flight.slab, guest, &detection, &[]).into();
                 if seen.insert(id.clone()) {
-                    found.push(Found { guest: guest.clone(), detection, id, related: Vec::new() });
+                    let slab = flight.slab.clone();
+                    found.push(Found { guest: guest.clone(), slab, detection, id, related: Vec::new() });
                 } else {
                     account.duplicates.add(1);
                 }
@@ -257,6 +300,9 @@ impl Correlation {
         });
         let detected = Arc::new(Detected { rows: rows.collect(), slab: slab.clone(), watermark });
         drop(recent);
+        if !detected.rows.is_empty() {
+            self.held.add(&detected);
+        }
         for correlator in correlators {
             correlator.offer_detected(flight.clone(), detected.clone());
             if self.when_full == WhenFull::Wait {
@@ -297,7 +343,15 @@ impl Correlation {
                 detection.related.iter().map(|&seq| Related { seq, known: recent.get(seq).cloned() }).collect();
             let id: Arc<str> = alert::identity(&flight.slab, &guest, &detection, &related).into();
             if seen.insert(id.clone()) {
-                found.push(Found { guest: guest.clone(), detection, id, related });
+                // That a window is full, or over, is often known only when event time has come further: its event is the last in it.
+                let mut slab = flight.slab.clone();
+                if detection.row.is_none()
+                    && let Some((of, row)) = detection.related.last().and_then(|seq| self.held.get(*seq))
+                {
+                    slab = of;
+                    detection.row = Some(row);
+                }
+                found.push(Found { guest: guest.clone(), slab, detection, id, related });
             } else {
                 account.duplicates.add(1);
             }
@@ -323,6 +377,23 @@ mod tests {
         assert_eq!(recent.get(7 + 10), Some(&known(10)));
         assert_eq!(recent.get(7 + RECENT as u64 + 9), Some(&known(RECENT as u64 + 9)));
         assert_eq!((recent.get(7 + RECENT as u64 + 10), recent.get(u64::MAX), recent.get(0)), (None, None, None));
+    }
+
+    #[test]
+    fn an_event_is_found_by_the_number_of_its_detection() {
+        let slab = |number: u64| Arc::new(Slab { number, ..Slab::default() });
+        let held = Held {
+            slabs: [
+                HeldSlab { slab: slab(1), rows: vec![(3, Some(0)), (4, None)] },
+                HeldSlab { slab: slab(2), rows: vec![(5, Some(7))] },
+                HeldSlab { slab: slab(5), rows: vec![(8, Some(1)), (9, Some(1))] },
+            ]
+            .into(),
+            bytes: 0,
+        };
+        let found = |seq| held.get(seq).map(|(slab, row)| (slab.number, row));
+        assert_eq!([3, 5, 9].map(found), [Some((1, 0)), Some((2, 7)), Some((5, 1))]);
+        assert_eq!([0, 4, 6, 10, u64::MAX].map(found), [None; 5]);
     }
 
     #[test]

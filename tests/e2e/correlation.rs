@@ -97,11 +97,12 @@ fn what_is_found_is_counted_and_the_alert_says_what_it_was_made_from() {
         (&fields["CommandLine"], &fields["@rule"], &fields["@guest"], &fields["@level"], &fields["@uid"]),
         (&json!("step a"), &json!("step"), &json!("counter"), &json!("low"), &many["related"][2]["id"])
     );
-    // The row that made it full is its event; a window that closed has none.
+    // The row that made it full is its event; of a window that closed, it is the last one in it.
     assert_eq!(many["event"]["EventData"]["ProcInfo"]["CommandLine"], "step a");
     assert_eq!(many["process"]["cmdline"], "step a");
     let few = &alerts[2];
-    assert_eq!((&few["event"], &few["related"][0]["seq"]), (&Value::Null, &json!(2)));
+    assert_eq!((&few["process"]["cmdline"], &few["related"][0]["seq"]), (&json!("step b"), &json!(2)));
+    assert_eq!(few["event"]["System"]["Timestamp"], "2026-01-01T00:00:04.000000000Z");
     assert_eq!(few["last"], "2026-01-01T00:00:04Z");
 }
 
