@@ -42,7 +42,8 @@ fn test_guests(run: &Run, names: &[&str]) -> String {
 }
 
 fn replay(run: &Run, file: &Path, guests: &str, more: &[&str]) -> Ran {
-    let mut args = vec!["replay", &file.to_string_lossy(), "--guests", guests, "--format", "json"];
+    let file = file.to_string_lossy();
+    let mut args = vec!["replay", &file, "--guests", guests, "--format", "json"];
     args.extend(more);
     run.run(&args).exits(0)
 }
