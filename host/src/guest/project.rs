@@ -19,6 +19,9 @@ pub(super) mod presence {
 /// Batches for which a column of distinct values is sent plain before the dictionary is tried again.
 const PLAIN_FOR: u8 = 15;
 
+/// Processes whose values are remembered while a column is filled.
+const RECENT: usize = 64;
+
 /// One subscription as the projection needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
@@ -282,11 +285,13 @@ fn text_column<'s>(
         return;
     }
     interner.clear(rows);
-    // Neighbouring rows are often of one process: equal keys hold equal values, and nothing is hashed.
-    let mut last: Option<(u64, u8, u32)> = None;
+    // Rows nearby are often of one process, or of one parent: equal keys hold equal values, and nothing is hashed.
+    let mut recent: [Option<(u64, u8, u32)>; RECENT] = [None; RECENT];
     for (key, value) in values {
-        if let (Some(key), Some((last_key, p, code))) = (key, last)
-            && key == last_key
+        let place = key.map(|key| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % RECENT);
+        if let (Some(key), Some(place)) = (key, place)
+            && let Some((known, p, code)) = recent[place]
+            && key == known
         {
             note(p);
             texts.codes.push(code);
@@ -296,7 +301,9 @@ fn text_column<'s>(
         let code = interner.intern(texts, text);
         note(p);
         texts.codes.push(code);
-        last = key.map(|k| (k, p, code));
+        if let (Some(key), Some(place)) = (key, place) {
+            recent[place] = Some((key, p, code));
+        }
     }
     let distinct = texts.ends.len();
     if distinct == rows {

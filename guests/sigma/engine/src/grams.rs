@@ -14,12 +14,17 @@ pub(crate) const LONGEST: usize = 32;
 const CROWD: usize = 8;
 const GRAM: usize = 4;
 const PAIR: usize = 2;
-/// Places that are looked at before anything is done about what was found there.
+/// Places that are looked at before anything is done about what was found there: one round of a loop costs more in a
+/// sandbox than the work in it.
 const STRIDE: usize = 8;
+/// 16 KiB of map: as much as the nearest cache can spare.
+const HASH_BITS: u32 = 17;
+
+/// Bit per hash. Of a size known to the compiler, which therefore checks no bounds.
+type Bits = [u8; 1 << (HASH_BITS - 3)];
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    gram: u32,
     literal: u32,
     /// Of the gram in the literal.
     offset: u32,
@@ -28,12 +33,8 @@ struct Place {
 /// Grams of one length.
 #[derive(Debug, Default)]
 struct Map {
-    /// Bit per hash.
-    bits: Box<[u64]>,
-    shift: u32,
-    /// By hash, and where those of a hash begin.
-    places: Box<[Place]>,
-    starts: Box<[u32]>,
+    bits: Option<Box<Bits>>,
+    places: FxHashMap<u32, Vec<Place>>,
 }
 
 /// See the module.
@@ -51,76 +52,68 @@ impl Grams {
     pub fn new<'l>(literals: impl Iterator<Item = &'l [u8]>) -> (Self, Vec<usize>) {
         let mut grams = Self::default();
         let mut left = Vec::new();
-        let (mut long, mut short) = (Vec::new(), Vec::new());
-        let mut crowds: FxHashMap<(usize, u32), usize> = FxHashMap::default();
         for (number, literal) in literals.enumerate() {
             grams.literals.push(literal.into());
-            let size = if literal.len() >= GRAM { GRAM } else { PAIR };
-            if literal.len() > LONGEST || literal.len() < PAIR {
-                left.push(number);
-                continue;
-            }
-            let free = literal
-                .windows(size)
-                .enumerate()
-                .filter(|(_, w)| crowds.get(&(size, key(w))).is_none_or(|crowd| *crowd < CROWD));
+            let (map, size) = if literal.len() >= GRAM { (&mut grams.long, GRAM) } else { (&mut grams.short, PAIR) };
+            let free = literal.windows(size).enumerate().filter(|(_, w)| map.crowd(key(w)) < CROWD);
             let rarest = free.max_by(|(_, a), (_, b)| gram_bits(a).total_cmp(&gram_bits(b)));
-            let Some((offset, window)) = rarest else {
-                left.push(number);
-                continue;
-            };
-            let gram = key(window);
-            *crowds.entry((size, gram)).or_default() += 1;
-            let place = Place { gram, literal: number as u32, offset: offset as u32 };
-            if size == GRAM { long.push(place) } else { short.push(place) }
+            match rarest {
+                Some((offset, window)) if literal.len() <= LONGEST => {
+                    map.add(key(window), Place { literal: number as u32, offset: offset as u32 });
+                }
+                _ => left.push(number),
+            }
         }
-        grams.long = Map::new(long);
-        grams.short = Map::new(short);
         (grams, left)
     }
 
-    /// Calls `found` with the number and the end of every occurrence.
-    pub fn search(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
-        self.with::<GRAM>(&self.long, text, &mut found);
-        self.with::<PAIR>(&self.short, text, &mut found);
-    }
-
-    fn with<const SIZE: usize>(&self, map: &Map, text: &[u8], found: &mut impl FnMut(usize, usize)) {
-        if map.bits.is_empty() || text.len() < SIZE {
-            return;
-        }
-        let mut at = 0;
-        while let Some(stretch) = text.get(at..at + STRIDE + SIZE - 1) {
-            let mut hits = 0_u32;
-            for (i, window) in stretch.windows(SIZE).enumerate() {
-                hits |= u32::from(map.perhaps(key(window))) << i;
-            }
-            while hits != 0 {
-                let i = at + hits.trailing_zeros() as usize;
-                hits &= hits - 1;
-                self.compare(map, key(&text[i..i + SIZE]), i, text, found);
-            }
-            at += STRIDE;
-        }
-        for (i, window) in text[at..].windows(SIZE).enumerate() {
-            if map.perhaps(key(window)) {
-                self.compare(map, key(window), at + i, text, found);
+    /// Calls `found` with the number and the end of every occurrence. `places` is working memory.
+    pub fn search(&self, text: &[u8], places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
+        for (map, size, mask) in [(&self.long, GRAM, u32::MAX), (&self.short, PAIR, 0xffff)] {
+            let Some(bits) = &map.bits else { continue };
+            places.clear();
+            scan(bits, size, mask, text, places);
+            for at in places.iter() {
+                self.compare(map, size, *at as usize, text, &mut found);
             }
         }
     }
 
-    #[inline(never)]
-    fn compare(&self, map: &Map, gram: u32, at: usize, text: &[u8], found: &mut impl FnMut(usize, usize)) {
-        let hash = map.hash(gram);
-        for place in &map.places[map.starts[hash] as usize..map.starts[hash + 1] as usize] {
-            if place.gram != gram {
-                continue;
-            }
+    fn compare(&self, map: &Map, size: usize, at: usize, text: &[u8], found: &mut impl FnMut(usize, usize)) {
+        let Some(places) = text.get(at..at + size).and_then(|window| map.places.get(&key(window))) else { return };
+        for place in places {
             let literal = &self.literals[place.literal as usize];
             let Some(from) = at.checked_sub(place.offset as usize) else { continue };
             if text.get(from..from + literal.len()) == Some(literal) {
                 found(place.literal as usize, from + literal.len());
             }
+        }
+    }
+}
+
+/// Adds the places of `text` where a gram may begin. By itself and small, because a compiler for sandboxes has few registers
+/// to give.
+#[inline(never)]
+fn scan(bits: &Bits, size: usize, mask: u32, text: &[u8], places: &mut Vec<u32>) {
+    let perhaps = |gram: u32| {
+        let hash = hash(gram & mask);
+        u32::from(bits[hash / 8] >> (hash % 8) & 1)
+    };
+    let mut done = 0;
+    while let Some(stretch) = text.get(done..).and_then(<[u8]>::first_chunk::<{ STRIDE + GRAM }>) {
+        let (Some(near), Some(far)) = (stretch.first_chunk(), stretch.last_chunk()) else { break };
+        let (near, far) = (u64::from_le_bytes(*near), u64::from_le_bytes(*far));
+        let hit = |at: u32| perhaps(if at < 4 { near >> (8 * at) } else { far >> (8 * (at - 4)) } as u32) << at;
+        let mut hits = hit(0) | hit(1) | hit(2) | hit(3) | hit(4) | hit(5) | hit(6) | hit(7);
+        while hits != 0 {
+            places.push(done as u32 + hits.trailing_zeros());
+            hits &= hits - 1;
+        }
+        done += STRIDE;
+    }
+    for (at, window) in text[done..].windows(size).enumerate() {
+        if perhaps(key(window)) != 0 {
+            places.push((done + at) as u32);
         }
     }
 }
@@ -136,40 +129,20 @@ fn key(window: &[u8]) -> u32 {
     }
 }
 
+#[inline]
+fn hash(gram: u32) -> usize {
+    (gram.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+}
+
 impl Map {
-    fn new(mut places: Vec<Place>) -> Self {
-        if places.is_empty() {
-            return Self::default();
-        }
-        // Some 64 bits for each gram, as long as the map stays in the nearest cache.
-        let size = (places.len() * 64).next_power_of_two().clamp(1 << 10, 1 << 18);
-        let mut map = Self { shift: 32 - size.trailing_zeros(), ..Self::default() };
-        places.sort_by_key(|p| (map.hash(p.gram), p.gram, p.literal));
-        let mut bits = vec![0; size / 64];
-        let mut starts = vec![0; size + 1];
-        for place in &places {
-            let hash = map.hash(place.gram);
-            bits[hash / 64] |= 1 << (hash % 64);
-            starts[hash + 1] += 1;
-        }
-        for i in 0..size {
-            starts[i + 1] += starts[i];
-        }
-        map.bits = bits.into();
-        map.starts = starts.into();
-        map.places = places.into();
-        map
+    fn add(&mut self, gram: u32, place: Place) {
+        let hash = hash(gram);
+        self.bits.get_or_insert_with(|| Box::new([0; 1 << (HASH_BITS - 3)]))[hash / 8] |= 1 << (hash % 8);
+        self.places.entry(gram).or_default().push(place);
     }
 
-    #[inline]
-    fn hash(&self, gram: u32) -> usize {
-        (gram.wrapping_mul(0x9e37_79b1) >> self.shift) as usize
-    }
-
-    #[inline]
-    fn perhaps(&self, gram: u32) -> bool {
-        let hash = self.hash(gram);
-        self.bits[hash / 64] >> (hash % 64) & 1 != 0
+    fn crowd(&self, gram: u32) -> usize {
+        self.places.get(&gram).map_or(0, Vec::len)
     }
 }
 
@@ -180,7 +153,7 @@ mod tests {
     fn search(literals: &[&str], text: &str) -> (Vec<(usize, usize)>, Vec<usize>) {
         let (grams, left) = Grams::new(literals.iter().map(|l| l.as_bytes()));
         let mut found = Vec::new();
-        grams.search(text.as_bytes(), |literal, end| found.push((literal, end)));
+        grams.search(text.as_bytes(), &mut Vec::new(), |literal, end| found.push((literal, end)));
         found.sort_unstable();
         (found, left)
     }

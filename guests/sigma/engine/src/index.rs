@@ -12,6 +12,7 @@ use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use rustc_hash::FxHashMap;
+use std::ops::RangeInclusive;
 
 /// More literals, of those that [`Grams`] leaves, would not fit into a guest's memory while the searcher is built.
 const MAX_LITERALS: usize = 2 << 20;
@@ -61,6 +62,8 @@ pub(crate) struct Index {
     pub null: Vec<u32>,
     pub missing: Vec<u32>,
     textual: bool,
+    /// Where there is nothing but whole values to look for: lengths that texts have which could fold to one of them.
+    only_exact: Option<RangeInclusive<usize>>,
 }
 
 /// Marks that keep an atom from being reported or tried twice. Epochs only grow, so nothing is ever cleared.
@@ -72,6 +75,7 @@ pub(crate) struct Marks {
     value: u64,
     raw: Vec<u8>,
     folded: Vec<u8>,
+    places: Vec<u32>,
 }
 
 impl Marks {
@@ -172,7 +176,15 @@ impl Index {
         }
         let entries = literals.into_iter().map(|(l, e)| (l.len() as u32, e.into_boxed_slice()));
         index.patterns = entries.collect();
+        index.only_exact = index.lengths();
         index
+    }
+
+    fn lengths(&self) -> Option<RangeInclusive<usize>> {
+        let others = self.patterns.len() + self.basenames.len() + self.numbers.len() + self.scan.len() + self.any.len();
+        let lengths = || self.exact.keys().map(|literal| literal.len());
+        // Folding makes three bytes of two at most (as U+023A), and one of three (as U+212A).
+        (others == 0).then_some(lengths().min()? * 2 / 3..=lengths().max()? * 3)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -186,8 +198,15 @@ impl Index {
     }
 
     /// Appends the witness atoms that hold for `value` to `out`, each once per row.
+    // By itself: inlined, it makes a function too large for a sandbox's compiler.
+    #[inline(never)]
     pub fn look(&self, value: Value<'_>, atoms: &[Atom], marks: &mut Marks, out: &mut Vec<u32>) {
         marks.value += 1;
+        if let Value::Text(text) = value
+            && self.only_exact.as_ref().is_some_and(|lengths| !lengths.contains(&text.len()))
+        {
+            return;
+        }
         let (mut raw, mut folded) = (std::mem::take(&mut marks.raw), std::mem::take(&mut marks.folded));
         let text = if let Value::Text(text) = value {
             text
@@ -245,7 +264,7 @@ impl Index {
         {
             self.basenames.get(&folded[slash + 1..]).into_iter().flatten().for_each(|e| entry(e, true, marks));
         }
-        let mut found = |pattern: usize, end: usize| {
+        let mut found = |pattern: usize, end: usize, marks: &mut Marks| {
             let (len, entries) = &self.patterns[pattern];
             for e in entries {
                 let fits = match e.at {
@@ -256,17 +275,19 @@ impl Index {
                 entry(e, fits, marks);
             }
         };
-        self.grams.search(folded, &mut found);
+        let mut places = std::mem::take(&mut marks.places);
+        self.grams.search(folded, &mut places, |pattern, end| found(pattern, end, marks));
+        marks.places = places;
         for (byte, pattern) in &self.singles {
             if let Some(at) = memchr::memchr(*byte, folded) {
-                found(*pattern as usize, at + 1);
+                found(*pattern as usize, at + 1, marks);
                 if folded.last() == Some(byte) {
-                    found(*pattern as usize, folded.len());
+                    found(*pattern as usize, folded.len(), marks);
                 }
             }
         }
         if let Some((automaton, numbers)) = &self.others {
-            search(automaton, folded, &mut |pattern, end| found(numbers[pattern] as usize, end));
+            search(automaton, folded, &mut |pattern, end| found(numbers[pattern] as usize, end, marks));
         }
         for atom in &self.scan {
             entry(&Entry { atom: *atom, at: At::Perhaps }, true, marks);
