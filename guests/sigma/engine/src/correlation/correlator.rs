@@ -275,8 +275,9 @@ impl Correlator {
         let row = place.1 as usize;
         let Some(rule) = batch.rules.get(row).copied().flatten() else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.steps = MAX_STEPS;
         for i in 0..self.routes[rule as usize].len() {
+            // What one correlation sets off takes nothing from the others.
+            self.steps = MAX_STEPS;
             let Route { correlation, member } = self.routes[rule as usize][i];
             let m = &self.plans[correlation as usize].members[member as usize];
             let Scratch { text, key, value } = &mut scratch;

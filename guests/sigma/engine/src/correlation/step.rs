@@ -5,14 +5,14 @@ use super::correlator::{Correlator, Fired, Route};
 use super::groups::{Group, LIVE, quiet};
 use super::key;
 use super::pending::Match;
-use super::plan::{Kind, Refire, Source};
+use super::plan::{Correlation, Kind, Refire, Source};
 use super::snapshot::shard;
 use super::state::{Entry, Input, State};
 use crate::number::Number;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// Steps that one match may set off in correlations of correlations.
+/// Steps that one match may set off by way of one correlation in those that refer to it.
 pub(super) const MAX_STEPS: u32 = 4096;
 /// The bytes in use are looked at once in so many steps: each adds less than a kilobyte.
 const SHRINK_EVERY: u32 = 256;
@@ -27,6 +27,12 @@ pub(super) struct Hit<'a> {
     pub value: &'a [u8],
     /// Batch and row, while those are there.
     pub row: Option<(u32, u32)>,
+}
+
+/// What a finding at `fired` has used up: up to and with that match; of windows that closed, where the rows do not tell the
+/// order, everything at that time.
+fn moment(plan: &Correlation, fired: Entry) -> Entry {
+    if plan.after_close { Entry { seq: u64::MAX, ..fired } } else { fired }
 }
 
 /// Where a group is.
@@ -71,7 +77,8 @@ impl Correlator {
         let added = groups.change(at, |group| {
             if !plan.at_close {
                 group.state.prune(entry.time.saturating_sub(plan.timespan));
-                if plan.suppress.is_none() && group.state.is_empty() {
+                // After a reset it is empty, too, but what was found stays found.
+                if plan.suppress.is_none() && plan.refire == Refire::Quiet && group.state.is_empty() {
                     group.fired = None;
                 }
             }
@@ -79,7 +86,8 @@ impl Correlator {
                 group.mark = entry;
             }
             let forgotten = group.state.add(plan, member as usize, entry, input, cap);
-            let fires = !plan.at_close && !quiet(plan, group, entry.time);
+            let again = group.fired.is_some_and(|fired| entry <= moment(plan, fired));
+            let fires = !plan.at_close && !again && !quiet(plan, group, entry.time);
             (forgotten, if fires { group.state.satisfies(plan, Some(entry)) } else { None })
         });
         if !plan.at_close || opened {
@@ -180,7 +188,7 @@ impl Correlator {
         let (plan, groups) = (&self.plans[c], &mut self.groups[c][shard]);
         let Some(group) = groups.table.get(at) else { return };
         let now = Some(entry).filter(|_| !plan.at_close);
-        let entries = group.state.contributing(plan, now, group.fired);
+        let entries = group.state.contributing(plan, now, group.fired.map(|fired| moment(plan, fired)));
         let times = || entries.iter().map(|e| e.time);
         let span = (times().min().unwrap_or(entry.time), times().max().unwrap_or(entry.time));
         let mut related: Vec<u64> = entries.iter().map(|e| e.seq).collect();
