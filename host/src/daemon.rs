@@ -29,6 +29,7 @@ use crate::forecast::{Cost, Forecast, Usage};
 use crate::generation::Generation;
 use crate::guest::thread_cpu;
 use crate::hashes::HashStage;
+use crate::hits::Hits;
 use crate::intake::Intake;
 use crate::kind::{self, Decoder, KindId, Loss};
 use crate::lane::Exits;
@@ -86,6 +87,7 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     pub sensor: Mutex<SensorReport>,
     pub hashes: Arc<HashAccount>,
+    pub hits: Hits,
     pub gate: Arc<Gate>,
     pub stop: AtomicBool,
     /// Where the host's own alerts begin.
@@ -104,6 +106,7 @@ impl Shared {
             ledger: Arc::default(),
             sensor: Mutex::default(),
             hashes: Arc::default(),
+            hits: Hits::default(),
             gate: Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest)),
             stop: AtomicBool::new(false),
             outbox: Outbox::default(),
@@ -500,6 +503,7 @@ impl Alerts {
     pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Finished) + Send + use<> {
         let made = self.made.clone();
         move |finished| {
+            shared.hits.note(finished);
             let alerts = alert::of(finished, &shared.ledger);
             if !alerts.is_empty() {
                 // The alerts thread ends after the sequencer.

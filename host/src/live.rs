@@ -18,6 +18,7 @@ use crate::lane::Rejected;
 use crate::privilege;
 use crate::process::HashAccount;
 use crate::reload::{Inputs, Loader};
+use crate::roster::{self, Running};
 use crate::sensor::ebpf::Noisy;
 use crate::text::chain;
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
@@ -335,6 +336,17 @@ impl control::Daemon for Front {
             "slabs_in_flight": self.shared.gate.inside(),
             "endpoints": self.deliver.as_ref().map(|d| d.status()),
             "spool": self.deliver.as_ref().map(|d| d.spool_status()),
+        })
+    }
+
+    fn rules(&self) -> Json {
+        let g = self.shared.live.load_full();
+        let kinds = self.shared.report().kinds;
+        let rules = roster::of(&g, Some(&Running { hits: &self.shared.hits, kinds: &kinds }));
+        let guests = self.shared.ledger.to_json()["guests"].take();
+        json!({
+            "running": true, "generation": g.number, "rules": rules, "guests": guests,
+            "uncounted_hits": self.shared.hits.uncounted(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The exports of the component.
 
-use crate::correlate::Correlations;
+use crate::correlate::{self, Correlations};
 use crate::settings::{Settings, is_rule_file, metadata};
 use picket_sigma as sigma;
 use std::cell::RefCell;
@@ -84,21 +84,26 @@ impl Detector for Component {
     }
 
     fn bind(bindings: Vec<Binding>) -> Vec<Diagnostic> {
-        STATE.with_borrow(|state| {
+        STATE.with_borrow_mut(|State { set, correlations, .. }| {
             let mut found = Vec::new();
-            for (s, (stream, binding)) in state.set.streams.iter().zip(&bindings).enumerate() {
+            for (s, binding) in bindings.iter().enumerate().take(set.streams.len()) {
                 if binding.kinds.is_empty() && !binding.note.is_empty() {
                     // Once for each rule; that its fields have no values follows.
-                    found.extend(state.set.unfed(s, &binding.note).iter().map(diagnostic));
+                    found.extend(set.unfed(s, &binding.note).iter().map(diagnostic));
                     continue;
                 }
-                for (field, bound) in stream.fields.iter().zip(&binding.fields) {
+                let fields = set.streams[s].fields.clone();
+                for (field, bound) in fields.iter().zip(&binding.fields) {
                     let Some(why) = unbound(bound.availability) else { continue };
-                    found.extend(state.set.unbind(s, field, why, &bound.note).iter().map(diagnostic));
+                    found.extend(set.unbind(s, field, why, &bound.note).iter().map(diagnostic));
                 }
+                for field in ["EventName", "System.EventName", "EventType"] {
+                    set.close(s, field, &binding.kinds);
+                }
+                found.extend(set.unreachable(s).iter().map(diagnostic));
             }
-            if let Some(correlations) = &state.correlations {
-                found.extend(correlations.bind(&state.set, &bindings).iter().map(diagnostic));
+            if let Some(correlations) = correlations {
+                found.extend(correlations.bind(set, &bindings).iter().map(diagnostic));
             }
             found
         })
@@ -142,7 +147,9 @@ impl Explain for Component {
     /// Explains the first row of the first batch that belongs to the stream of the rule.
     fn explain(analytic: u32, turn: Turn) -> Vec<Node> {
         STATE.with_borrow(|State { set, .. }| {
-            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else { return Vec::new() };
+            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else {
+                return correlate::explain(set, analytic);
+            };
             let of_stream = |b: &&Batch| b.subscription == stream && b.rows > 0;
             let Some(batch) = turn.batches.iter().find(of_stream) else { return Vec::new() };
             let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();

@@ -16,6 +16,9 @@ pub struct Settings {
     /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
     /// others. `false` is for finding out whether that loses something. Default: true.
     pub filters: Option<bool>,
+    /// Processing pipelines to apply to the rules: names of `NAME.pipeline.yml` files in the rules directories, or shipped
+    /// ones: `auditd`, `ecs`, `sysmon-linux`, `velociraptor`.
+    pub pipelines: Vec<String>,
     /// Per placeholder of the modifier `expand` the values it stands for: `{"Administrators": ["root", "adm_*"]}`. A rule
     /// with a placeholder that is not here is not loaded.
     pub placeholders: std::collections::BTreeMap<String, Values>,
@@ -129,6 +132,7 @@ impl Settings {
             ..Options::default()
         };
         options.clauses = self.filters.unwrap_or(options.clauses);
+        options.pipelines = self.pipelines;
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
                 let others = match others {
@@ -186,6 +190,10 @@ pub fn metadata(rule: &RuleMeta) -> String {
         [("category", &rule.source.category), ("product", &rule.source.product), ("service", &rule.source.service)];
     let source = source.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Value::String(v.clone()?)))).collect();
     all.insert("logsource".to_owned(), Value::Object(source));
+    // Which of the guest's subscriptions it gets its events from; a correlation has none of its own.
+    if rule.source != picket_sigma::LogSource::default() {
+        all.insert("subscription".to_owned(), rule.stream.into());
+    }
     if !rule.custom.is_empty() {
         let custom = rule.custom.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect();
         all.insert("custom".to_owned(), Value::Object(custom));
@@ -223,6 +231,7 @@ mod tests {
         );
         assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
+        assert_eq!(Settings::parse(r#"{"pipelines": ["ecs"]}"#).unwrap().into_options().pipelines, ["ecs"]);
         let limits =
             Settings::parse(r#"{"correlation": {"groups": 5, "tolerance_ms": 2}}"#).unwrap().into_parts().1.limits();
         assert_eq!((limits.groups, limits.tolerance, limits.bytes), (5, 2_000_000, 64 << 20));

@@ -5,8 +5,10 @@ use std::sync::Mutex;
 
 use anyhow::Context as _;
 
-use crate::guest::{Node, OwnedValue};
+use crate::detection::{Analytic, Diagnostic};
+use crate::guest::{GuestError, Node, OwnedValue};
 use crate::offline::Offline;
+use crate::roster;
 use crate::sensor::Input;
 use crate::slab::{Slab, Value};
 
@@ -49,6 +51,7 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         eprintln!("error: no loaded rule has the id or file `{}`", escape_str(&args.rule));
         return Ok(ExitCode::BadSetup);
     };
+    let diagnostics = offline.generation.diagnostics.clone();
     // Only the slab is kept: a flight would hold its generation, whose lanes end the run.
     let last: Mutex<Option<std::sync::Arc<Slab>>> = Mutex::new(None);
     let matched: Mutex<bool> = Mutex::new(false);
@@ -79,21 +82,35 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         }
         nodes = Ok(said);
     }
-    let nodes = nodes?;
+    let (nodes, why) = match nodes {
+        Ok(nodes) => (nodes, None),
+        Err(GuestError::NotSelected { .. }) => (Vec::new(), Some(of_another_source(&analytic, &diagnostics))),
+        Err(e) => return Err(e.into()),
+    };
     match args.format.format {
         Format::Json => {
-            let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });
+            let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "why": why, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });
             print(format!("{report}\n").as_bytes())
         }
         Format::Human => {
             let verdict = if matched { "matches" } else { "does not match" };
             let mut out = format!("{} {verdict}\n", escape_str(&analytic.title));
-            if nodes.is_empty() {
-                out.push_str("  the event is not of the rule's log source\n");
+            if let Some(why) = why {
+                out.push_str(&format!("  {}\n", escape_str(&why)));
             }
             tree(&nodes, Paint(global.color.stdout()), &mut out);
             print(out.as_bytes())
         }
+    }
+}
+
+/// Why a rule does not even look at an event.
+fn of_another_source(analytic: &Analytic, diagnostics: &[Diagnostic]) -> String {
+    let source = roster::log_source(analytic).unwrap_or_default();
+    let unfed = diagnostics.iter().find(|d| d.file == analytic.file && d.code == roster::NOT_FED);
+    match unfed {
+        Some(d) => format!("never produced on this host: the rule is about {source}; {}", d.help),
+        None => format!("the event is not of the rule's log source, {source}"),
     }
 }
 

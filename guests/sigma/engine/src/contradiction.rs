@@ -13,7 +13,6 @@ use crate::pattern::Shape;
 use crate::rule::Rule;
 use crate::test::{Casing, Comparison, Exact, Probe, Test, Text};
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// Pairs of comparisons that are looked at in one rule.
@@ -135,6 +134,8 @@ impl<'r> Search<'r> {
 
     /// Takes an item as a fact, and looks whether it goes with the others.
     fn learn(&mut self, item: &'r Item, selection: &'r Selection, wanted: bool) -> Option<Conflict> {
+        // A condition may name a large selection a thousand times.
+        spend(&mut self.work, 1 + item.values.iter().map(|v| v.tests.len()).sum::<usize>())?;
         let wanted = wanted != item.negated;
         let groups: Vec<Vec<&Test>> = match (item.all, wanted) {
             (true, true) => item.values.iter().map(|v| v.tests.iter().collect()).collect(),
@@ -164,7 +165,7 @@ impl<'r> Search<'r> {
                 let mut killer = None;
                 for &other in numbers.iter().filter(|o| **o != number) {
                     let fact = &self.facts[other];
-                    self.work = self.work.checked_sub(fact.tests.len())?;
+                    spend(&mut self.work, fact.tests.len())?;
                     let kills = if fact.wanted {
                         // Keywords look at many values at once, and each may be found in another.
                         field != crate::KEYWORDS && !fact.tests.iter().any(|t| compatible(test, t))
@@ -212,6 +213,13 @@ impl<'r> Search<'r> {
     }
 }
 
+/// Takes `cost` from what is left; None = there is not enough, and nothing more will be found.
+fn spend(work: &mut usize, cost: usize) -> Option<()> {
+    let left = work.checked_sub(cost);
+    *work = left.unwrap_or(0);
+    left.map(|_| ())
+}
+
 enum Split<'r> {
     Into(Vec<Goal<'r>>),
     Item(&'r Item, &'r Selection, bool),
@@ -244,20 +252,19 @@ fn compatible(a: &Test, b: &Test) -> bool {
     match (a, b) {
         (Test::Null, other) | (other, Test::Null) => matches!(other, Test::Null | Test::Missing | Test::Exists),
         (Test::Missing, other) | (other, Test::Missing) => matches!(other, Test::Missing),
-        (Test::Exists, _) | (_, Test::Exists) => true,
         (Test::Text(a), Test::Text(b)) => texts_overlap(a, b),
         (Test::Number(a), Test::Number(b)) => a == b,
-        (Test::Compare(x, Exact(a)), Test::Compare(y, Exact(b))) => {
+        (Test::Compare(own, Exact(bound)), Test::Compare(other, Exact(limit))) => {
             use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
-            match (x, y, a.compare(*b)) {
-                (Greater | GreaterOrEqual, Less | LessOrEqual, Ordering::Greater)
-                | (Less | LessOrEqual, Greater | GreaterOrEqual, Ordering::Less) => false,
-                (Greater, Less | LessOrEqual, Ordering::Equal)
-                | (GreaterOrEqual, Less, Ordering::Equal)
-                | (Less, Greater | GreaterOrEqual, Ordering::Equal)
-                | (LessOrEqual, Greater, Ordering::Equal) => false,
-                _ => true,
-            }
+            let order = bound.compare(*limit);
+            let apart = match (own, other) {
+                (Greater, Less | LessOrEqual) | (GreaterOrEqual, Less) => order.is_ge(),
+                (GreaterOrEqual, LessOrEqual) => order.is_gt(),
+                (Less, Greater | GreaterOrEqual) | (LessOrEqual, Greater) => order.is_le(),
+                (LessOrEqual, GreaterOrEqual) => order.is_lt(),
+                _ => false,
+            };
+            !apart
         }
         (Test::Number(Exact(n)), other @ Test::Compare(..)) | (other @ Test::Compare(..), Test::Number(Exact(n))) => {
             other.matches(&mut Probe::folded_already(Value::Number(*n), b"", b""))
@@ -276,26 +283,28 @@ fn holds_for(test: &Test, text: &[u8]) -> bool {
     test.matches(&mut Probe::folded_already(Value::Text(text), text, text))
 }
 
-fn texts_overlap(a: &Text, b: &Text) -> bool {
-    if a.number.is_some() || b.number.is_some() {
+fn texts_overlap(one: &Text, two: &Text) -> bool {
+    if one.number.is_some() || two.number.is_some() {
         // Digits also equal a number that is written in another way.
-        return !matches!((&a.shape, &b.shape), (Shape::Equals(_), Shape::Equals(_))) || a.number == b.number;
+        return !matches!((&one.shape, &two.shape), (Shape::Equals(_), Shape::Equals(_))) || one.number == two.number;
     }
-    let folded = a.casing == Casing::Folded || b.casing == Casing::Folded;
-    let (x, y) = (Literal::new(a, folded), Literal::new(b, folded));
-    let fits = |literal: &[u8], other: &Literal<'_>, casing: Casing| match (other.shape, other.bytes.as_deref()) {
-        (Shape::Equals(_), Some(o)) => literal == o,
-        (Shape::Prefix(_), Some(o)) => literal.starts_with(o),
-        (Shape::Suffix(_), Some(o)) => literal.ends_with(o),
-        (Shape::Contains(_), Some(o)) => memchr::memmem::find(literal, o).is_some(),
-        (Shape::Wildcards(w), _) if folded == (casing == Casing::Folded) => w.matches(literal),
+    let folded = one.casing == Casing::Folded || two.casing == Casing::Folded;
+    let fits = |literal: &[u8], text: &Text| match (&text.shape, Literal::new(text, folded).bytes.as_deref()) {
+        (Shape::Equals(_), Some(own)) => literal == own,
+        (Shape::Prefix(_), Some(own)) => literal.starts_with(own),
+        (Shape::Suffix(_), Some(own)) => literal.ends_with(own),
+        (Shape::Contains(_), Some(own)) => memchr::memmem::find(literal, own).is_some(),
+        (Shape::Wildcards(w), _) if folded == (text.casing == Casing::Folded) => w.matches(literal),
         _ => true,
     };
-    match (x.shape, y.shape, x.bytes.as_deref(), y.bytes.as_deref()) {
-        (Shape::Equals(_), _, Some(l), _) => fits(l, &y, b.casing),
-        (_, Shape::Equals(_), _, Some(l)) => fits(l, &x, a.casing),
-        (Shape::Prefix(_), Shape::Prefix(_), Some(l), Some(o)) => l.starts_with(o) || o.starts_with(l),
-        (Shape::Suffix(_), Shape::Suffix(_), Some(l), Some(o)) => l.ends_with(o) || o.ends_with(l),
+    let (first, second) = (Literal::new(one, folded), Literal::new(two, folded));
+    match (first.shape, second.shape, first.bytes.as_deref(), second.bytes.as_deref()) {
+        (Shape::Equals(_), _, Some(literal), _) => fits(literal, two),
+        (_, Shape::Equals(_), _, Some(literal)) => fits(literal, one),
+        (Shape::Prefix(_), Shape::Prefix(_), Some(start), Some(other)) => {
+            start.starts_with(other) || other.starts_with(start)
+        }
+        (Shape::Suffix(_), Shape::Suffix(_), Some(end), Some(other)) => end.ends_with(other) || other.ends_with(end),
         _ => true,
     }
 }
@@ -312,13 +321,14 @@ fn implies(a: &Test, b: &Test) -> bool {
         (Test::Number(Exact(n)), Test::Compare(..)) => {
             b.matches(&mut Probe::folded_already(Value::Number(*n), b"", b""))
         }
-        (Test::Compare(x, Exact(p)), Test::Compare(y, Exact(q))) => {
+        (Test::Compare(own, Exact(bound)), Test::Compare(other, Exact(limit))) => {
             use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
-            match (x, y) {
-                (Greater | GreaterOrEqual, Greater) => p.compare(*q).is_gt(),
-                (Greater | GreaterOrEqual, GreaterOrEqual) => p.compare(*q).is_ge(),
-                (Less | LessOrEqual, Less) => p.compare(*q).is_lt(),
-                (Less | LessOrEqual, LessOrEqual) => p.compare(*q).is_le(),
+            let order = bound.compare(*limit);
+            match (own, other) {
+                (Greater | GreaterOrEqual, Greater) => order.is_gt(),
+                (Greater | GreaterOrEqual, GreaterOrEqual) => order.is_ge(),
+                (Less | LessOrEqual, Less) => order.is_lt(),
+                (Less | LessOrEqual, LessOrEqual) => order.is_le(),
                 _ => false,
             }
         }
@@ -327,28 +337,23 @@ fn implies(a: &Test, b: &Test) -> bool {
     }
 }
 
-fn text_implies(a: &Text, b: &Text) -> bool {
-    if matches!(b.shape, Shape::Any) {
+fn text_implies(one: &Text, two: &Text) -> bool {
+    if matches!(two.shape, Shape::Any) {
         return true;
     }
     // `'14'` also equals the number 14.0; and who ignores case finds more than who does not.
-    if a.number.is_some() || (b.casing == Casing::Exact && a.casing == Casing::Folded) {
+    if one.number.is_some() || (two.casing == Casing::Exact && one.casing == Casing::Folded) {
         return false;
     }
-    let folded = b.casing == Casing::Folded;
-    let (x, y) = (Literal::new(a, folded), Literal::new(b, folded));
-    let Some(needle) = y.bytes.as_deref() else {
-        return match (a, &b.shape, x.bytes.as_deref()) {
-            (Text { shape: Shape::Equals(_), .. }, Shape::Wildcards(w), Some(l)) => w.matches(l),
-            _ => false,
-        };
-    };
-    let Some(literal) = x.bytes.as_deref() else { return false };
-    match (x.shape, y.shape) {
-        (Shape::Equals(_), Shape::Equals(_)) => literal == needle,
-        (Shape::Equals(_) | Shape::Prefix(_), Shape::Prefix(_)) => literal.starts_with(needle),
-        (Shape::Equals(_) | Shape::Suffix(_), Shape::Suffix(_)) => literal.ends_with(needle),
-        (_, Shape::Contains(_)) => memchr::memmem::find(literal, needle).is_some(),
+    let folded = two.casing == Casing::Folded;
+    let (first, second) = (Literal::new(one, folded), Literal::new(two, folded));
+    let Some(literal) = first.bytes.as_deref() else { return false };
+    match (first.shape, second.shape, second.bytes.as_deref()) {
+        (Shape::Equals(_), Shape::Wildcards(w), _) => w.matches(literal),
+        (Shape::Equals(_), Shape::Equals(_), Some(needle)) => literal == needle,
+        (Shape::Equals(_) | Shape::Prefix(_), Shape::Prefix(_), Some(needle)) => literal.starts_with(needle),
+        (Shape::Equals(_) | Shape::Suffix(_), Shape::Suffix(_), Some(needle)) => literal.ends_with(needle),
+        (_, Shape::Contains(_), Some(needle)) => memchr::memmem::find(literal, needle).is_some(),
         _ => false,
     }
 }

@@ -35,7 +35,9 @@ pub(crate) fn expand(text: &str, lists: &Placeholders) -> Result<(Vec<String>, b
     for (i, part) in parts.iter().enumerate() {
         let name = match part {
             Part::Text(text) => {
-                found.iter_mut().for_each(|f| f.push_str(text));
+                for value in &mut found {
+                    value.push_str(text);
+                }
                 continue;
             }
             Part::Placeholder(name) => name,

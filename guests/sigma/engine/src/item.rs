@@ -234,7 +234,8 @@ impl<'a> Reader<'a> {
         keyword: bool,
         wanted: &mut Wanted,
     ) -> Option<()> {
-        match modifiers.iter().copied().find(|m| m.is_comparison()) {
+        // The last one: `hour|gte` compares what `hour` takes out.
+        match modifiers.iter().copied().rfind(|m| m.is_comparison()) {
             Some(Modifier::FieldRef) if text.is_empty() => {
                 return self.error(node, "bad-value", "'fieldref' needs the name of a field");
             }

@@ -123,7 +123,7 @@ impl Modifier {
 
 fn conflict(m: Modifier, before: &[Modifier], keyword: bool) -> Option<String> {
     let name = m.name();
-    let comparison = before.iter().copied().find(|b| b.is_comparison());
+    let comparison = before.iter().copied().find(|b| b.is_comparison() && !matches!(b, M::Time(_)));
     let not_with = |other: Modifier| Some(format!("'{name}' does not go with '{}'", other.name()));
     if keyword
         && !(matches!(m, M::All | M::Neq | M::Re | M::Cased | M::Contains | M::Expand) || m.is_encoding())

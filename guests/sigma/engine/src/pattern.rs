@@ -146,6 +146,18 @@ impl Shape {
         }
     }
 
+    /// The same for folded text.
+    pub fn folded(&self) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::Equals(l) => Self::Equals(fold(l).into()),
+            Self::Prefix(l) => Self::Prefix(fold(l).into()),
+            Self::Suffix(l) => Self::Suffix(fold(l).into()),
+            Self::Contains(l) => Self::Contains(Needle::new(&fold(l.bytes()))),
+            Self::Wildcards(w) => Self::Wildcards(w.folded()),
+        }
+    }
+
     pub fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Any => true,
@@ -180,6 +192,15 @@ impl Wildcards {
             Piece::Many => Part::Many,
         };
         Self { parts: pattern.0.into_iter().map(part).collect() }
+    }
+
+    fn folded(&self) -> Self {
+        let part = |p: &Part| match p {
+            Part::Literal(l) => Part::Literal(Needle::new(&fold(l.bytes()))),
+            Part::One => Part::One,
+            Part::Many => Part::Many,
+        };
+        Self { parts: self.parts.iter().map(part).collect() }
     }
 
     /// The literals, each of which every matching text contains.

@@ -300,6 +300,22 @@ impl Test {
         }
     }
 
+    /// The same test with the case of letters ignored; None where it ignores it already. For explanations: it compiles a
+    /// regex anew.
+    pub fn ignoring_case(&self) -> Option<Self> {
+        match self {
+            Self::Text(Text { shape, casing: Casing::Exact, number }) => {
+                Some(Self::Text(Text { shape: shape.folded(), casing: Casing::Folded, number: *number }))
+            }
+            Self::Regex(regex) if !regex.flags.ignore_case => {
+                let flags = Flags { ignore_case: true, ..regex.flags };
+                Some(Self::Regex(Box::new(Regex::new(&regex.source, flags).ok()?)))
+            }
+            Self::Same(affix, Casing::Exact) => Some(Self::Same(*affix, Casing::Folded)),
+            _ => None,
+        }
+    }
+
     /// Whether it asks about the values of one field, and not about the field or about two.
     pub fn is_about_value(&self) -> bool {
         !matches!(self, Self::Exists | Self::Missing | Self::Null | Self::Same(..))

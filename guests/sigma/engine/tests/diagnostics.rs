@@ -137,6 +137,7 @@ fn attributes() {
         (Gravity::Warning, "unknown-attribute", format!("{head}«falsepositive»: [x]\n{tail}")),
         (Gravity::Warning, "not-a-list", format!("{head}tags: «attack.x»\n{tail}")),
         (Gravity::Warning, "bad-related", format!("{head}related: [«{{id: x}}»]\n{tail}")),
+        (Gravity::Warning, "bad-related", format!("{head}related: [«{{id: x, type: simliar}}»]\n{tail}")),
         (
             Gravity::Warning,
             "unused-selection",
@@ -223,7 +224,7 @@ fn a_log_source_that_is_not_fed_is_told_once_for_each_rule() {
 #[test]
 fn fields_that_are_not_here() {
     let text = rule("s:\n  Imgae|endswith: /x\n  User|fieldref: Usre\nt: {Imgae: y}\ncondition: s or t");
-    let set = compile_one(&text);
+    let mut set = compile_one(&text);
     let found = set.unbind(0, "Imgae", Unbound::Unknown, "did you mean 'Image'?");
     assert_eq!(
         found.iter().map(|d| (d.place.line, d.place.column, d.place.length)).collect::<Vec<_>>(),
@@ -240,7 +241,103 @@ fn fields_that_are_not_here() {
     assert!(set.unbind(0, "Other", Unbound::Unknown, "").is_empty());
     assert!(set.unbind(7, "Imgae", Unbound::Unknown, "").is_empty());
     // Nobody wrote the alternate, so nobody is told.
-    let set = compile_one(&rule("s: {Image: x}\ncondition: s"));
+    let mut set = compile_one(&rule("s: {Image: x}\ncondition: s"));
     assert_eq!(set.streams[0].fields, ["Image", "ExecutedImage"]);
     assert!(set.unbind(0, "ExecutedImage", Unbound::Unknown, "").is_empty());
+}
+
+/// What is told about the rule where these fields have no values; None = it can match.
+fn unreachable(detection: &str, fields: &[&str]) -> Option<(&'static str, String, String)> {
+    let text = format!("title: t\nlogsource: {{product: linux}}\ndetection:\n  {}\n", detection.replace('\n', "\n  "));
+    let mut set = compile_one(&text);
+    for field in fields {
+        set.unbind(0, field, Unbound::NeverHere, "no hook fills it");
+    }
+    let mut found = set.unreachable(0);
+    let one = found.pop()?;
+    assert!(found.is_empty() && one.gravity == Gravity::Warning && one.place.line == 1, "{one:?}");
+    Some((one.code, one.message, one.help))
+}
+
+#[test]
+fn rules_that_nothing_here_can_match_are_named_with_what_they_need() {
+    let told = unreachable("s: {A: x, B: y}\ncondition: s", &["B"]).unwrap();
+    let message = "no event of this host can match this rule: it needs 'B', which nothing here fills";
+    assert_eq!(told, ("needs-field", message.to_owned(), "no hook fills it".to_owned()));
+    for (dead, detection) in [
+        (false, "s: {A: x, B: y}\ncondition: s"),
+        (false, "s: {A: x}\nt: {G: y}\ncondition: s or t"),
+        (true, "s: {A: x}\nt: {G: y}\ncondition: s and t"),
+        (false, "s: {A: x}\nt: {G: y}\ncondition: s and not t"),
+        (true, "s: {A: x}\nt: {G: y}\ncondition: not (s or not t)"),
+        (false, "s: {A: x, G: null}\ncondition: s"),
+        (true, "s: {A: x, G|exists: true}\ncondition: s"),
+        (false, "s: {A: x, G|exists: false}\ncondition: s"),
+        (false, "s: {A: x, G|neq: y}\ncondition: s"),
+        (true, "s: {A: x, G|re: y}\ncondition: s"),
+        (true, "s: {A|fieldref: G}\ncondition: s"),
+        (false, "s: {A: [x, y], G: [x, y]}\nt: {A: z}\ncondition: 1 of s* or t"),
+        (false, "k: [word]\ncondition: k"),
+    ] {
+        let told = unreachable(detection, &["G"]);
+        assert_eq!(told.is_some(), dead, "{detection}: {told:?}");
+        assert!(told.is_none_or(|(_, message, _)| message.contains("it needs 'G', ")), "{detection}");
+    }
+}
+
+#[test]
+fn rules_for_another_system_are_named() {
+    for (foreign, detection) in [
+        (Some("'/esxcli'"), "s: {Image|endswith: /esxcli, CommandLine|contains: get}\ncondition: s"),
+        (
+            Some(r"'\bash'"),
+            r"s: {ParentImage|endswith: '\bash'}
+condition: s",
+        ),
+        (
+            Some(r"'C:\Windows\'"),
+            r"s: {Image|startswith: 'C:\Windows\'}
+condition: s",
+        ),
+        (None, "s: {Image|endswith: [/esxcli, /curl]}\ncondition: s"),
+        (None, "s: {Image|endswith: /sh}\nf: {Image|endswith: /esxcli}\ncondition: s and not f"),
+        (None, "s: {Image|endswith: esxcli}\ncondition: s"),
+        (
+            None,
+            r"s: {CommandLine|contains: '\bash'}
+condition: s",
+        ),
+        (
+            None,
+            r"s: {Image|endswith: '/a\b'}
+condition: s",
+        ),
+    ] {
+        let told = unreachable(detection, &[]);
+        let values = told.as_ref().map(|(_, message, _)| message.as_str());
+        let wanted = foreign.map(|f| format!("no Linux host can match this rule: {f} is of another system"));
+        assert_eq!(values, wanted.as_deref(), "{detection}");
+        assert!(told.is_none_or(|(code, ..)| code == "not-of-linux"));
+    }
+    let elsewhere = "title: t\nlogsource: {product: esxi}\ndetection: {s: {Image|endswith: /esxcli}, condition: s}\n";
+    assert!(compile_one(elsewhere).unreachable(0).is_empty(), "it says itself that it is not for Linux");
+}
+
+#[test]
+fn rules_for_values_that_nothing_here_has_are_named() {
+    for (never, detection) in [
+        (Some("'Kind' is never 'forks' here"), "s: {Kind: forks, A: x}\ncondition: s"),
+        (None, "s: {Kind: [forks, FORK], A: x}\ncondition: s"),
+        (None, "s: {Kind|startswith: ex, A: x}\ncondition: s"),
+        (None, "s: {A: x}\nf: {Kind: forks}\ncondition: s and not f"),
+        (None, "s: {Kind: null}\ncondition: s"),
+    ] {
+        let mut set = compile_one(&rule(detection));
+        set.close(0, "Kind", &["fork".to_owned(), "exec".to_owned()]);
+        let found = set.unreachable(0);
+        let told = found
+            .first()
+            .map(|d| (d.code, d.message.trim_start_matches("no event of this host can match this rule: ")));
+        assert_eq!(told, never.map(|n| ("needs-value", n)), "{detection}");
+    }
 }
