@@ -306,7 +306,9 @@ fn a_correlation_of_sigma_rules_counts_live_over_a_reload_and_a_restart() {
     let Some(mut live) = start() else { return };
     exec(&marker);
     assert!(wait_until(|| handled() >= 1), "{}", run.status());
-    run.write("rules/other.yml", sigma_rules("no such thing").replace("00c", "00d"));
+    // A name is of one rule in a set.
+    let other = sigma_rules("no such thing").replace("name: needle", "name: other").replace("[needle]", "[other]");
+    run.write("rules/other.yml", other.replace("00c", "00d"));
     assert!(wait_until(|| run.status()["generation"]["number"].as_u64() >= Some(2)), "{}", live.talk());
     exec(&marker);
     assert!(wait_until(|| handled() >= 2), "{}", run.status());
