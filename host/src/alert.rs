@@ -300,8 +300,7 @@ pub fn of(finished: &Finished, ledger: &Ledger) -> Vec<(Alert, Ready)> {
 
 /// Makes the alert of a detection.
 pub fn make(flight: &Flight, found: &Found) -> Alert {
-    let slab = &flight.slab;
-    let Found { guest, detection, id, related } = found;
+    let Found { guest, slab, detection, id, related } = found;
     let analytic = &detection.analytic;
     let row = detection.row.map(|r| r as usize).filter(|r| *r < slab.len());
     let process = row.and_then(|r| slab.rows[r].process.as_deref());

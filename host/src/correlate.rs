@@ -17,6 +17,8 @@ use crate::guest::{Guest, Handled, numbered};
 use crate::ledger::Ledger;
 use crate::pipeline::{Flight, Said};
 use crate::queue::WhenFull;
+use crate::slab::Slab;
+use crate::whole;
 
 /// Event time after which the guests are told how far it has come even though nothing was found, nanoseconds.
 const TICK: u64 = 1_000_000_000;
@@ -24,9 +26,15 @@ const TICK: u64 = 1_000_000_000;
 /// Detections remembered, for what is made from them later: about 2 MB.
 const RECENT: usize = 16_384;
 
+/// Slabs with detections that are held for a while, and bytes of their events.
+const HELD: usize = 4_096;
+const HELD_BYTES: usize = 32 << 20;
+
 /// A detection that counts: the first of its rule on its event.
 pub struct Found {
     pub guest: Arc<Guest>,
+    /// The slab that its row is of.
+    pub slab: Arc<Slab>,
     pub detection: Detection,
     /// Of the alert that it is, or would be.
     pub id: Arc<str>,
@@ -166,16 +174,11 @@ impl Book {
         let (next, text) = (recent.next, Written::from(&*recent));
         drop(recent);
         let text = serde_json::to_vec(&text);
-        let aside = dir.join(format!("{BOOK}.new"));
-        let put = || {
-            fs::create_dir_all(dir)
-                .and_then(|()| fs::write(&aside, text?))
-                .and_then(|()| fs::rename(&aside, dir.join(BOOK)))
-        };
+        let put = || whole::directory(dir).and_then(|()| whole::write(&dir.join(BOOK), &[&text?]));
         match put() {
             Ok(()) => *written = next,
             Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "what was found cannot be kept for the next run")
+                tracing::warn!(dir = %dir.display(), %error, "what was found cannot be kept for the next run");
             }
         }
     }
@@ -188,13 +191,50 @@ impl Book {
 /// Name of the book's file.
 const BOOK: &str = "detections.json";
 
+/// Slabs with the newest detections, for the events of alerts that are made from these.
+#[derive(Default)]
+struct Held {
+    slabs: VecDeque<HeldSlab>,
+    bytes: usize,
+}
+
+/// Without the guests that found: a version that was replaced is not kept for this.
+struct HeldSlab {
+    slab: Arc<Slab>,
+    /// Number and row of each detection.
+    rows: Vec<(u64, Option<u32>)>,
+}
+
+impl Held {
+    fn add(&mut self, detected: &Detected) {
+        let rows = detected.rows.iter().map(|r| (r.seq, r.row)).collect();
+        self.bytes += detected.slab.bytes();
+        self.slabs.push_back(HeldSlab { slab: detected.slab.clone(), rows });
+        while self.slabs.len() > HELD || (self.bytes > HELD_BYTES && self.slabs.len() > 1) {
+            let gone = self.slabs.pop_front();
+            self.bytes -= gone.map_or(0, |held| held.slab.bytes());
+        }
+    }
+
+    /// The event that a detection is about.
+    fn get(&self, seq: u64) -> Option<(Arc<Slab>, u32)> {
+        let after = self.slabs.partition_point(|held| held.rows.first().is_none_or(|(first, _)| *first <= seq));
+        let held = self.slabs.get(after.checked_sub(1)?)?;
+        let at = held.rows.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        Some((held.slab.clone(), held.rows[at].1?))
+    }
+}
+
 /// Belongs to the sequencer.
 pub struct Correlation {
     ledger: Arc<Ledger>,
     when_full: WhenFull,
     book: Arc<Book>,
+    held: Held,
     /// Watermark that the guests were told last.
     told: u64,
+    /// They may have windows open. Live, they may have been restored.
+    shown: bool,
     /// Answers that a replay waits for, and those that are there.
     waiting: usize,
     answers: Vec<Correlated>,
@@ -202,7 +242,8 @@ pub struct Correlation {
 
 impl Correlation {
     pub fn new(ledger: Arc<Ledger>, when_full: WhenFull, book: Arc<Book>) -> Correlation {
-        Correlation { ledger, when_full, book, told: 0, waiting: 0, answers: Vec::new() }
+        let shown = when_full == WhenFull::ShedOldest;
+        Correlation { ledger, when_full, book, held: Held::default(), told: 0, shown, waiting: 0, answers: Vec::new() }
     }
 
     /// Whether the next slab has to wait.
@@ -223,7 +264,8 @@ impl Correlation {
                 detection.related.clear();
                 let id: Arc<str> = alert::identity(&flight.slab, guest, &detection, &[]).into();
                 if seen.insert(id.clone()) {
-                    found.push(Found { guest: guest.clone(), detection, id, related: Vec::new() });
+                    let slab = flight.slab.clone();
+                    found.push(Found { guest: guest.clone(), slab, detection, id, related: Vec::new() });
                 } else {
                     account.duplicates.add(1);
                 }
@@ -240,11 +282,12 @@ impl Correlation {
         let correlators = &flight.generation.correlators;
         let watermark = if slab.ends { u64::MAX } else { slab.watermark };
         let late = watermark >= self.told.saturating_add(TICK);
-        if correlators.is_empty() || (found.is_empty() && !late && !slab.ends) {
+        if correlators.is_empty() || (found.is_empty() && !(self.shown && (late || slab.ends))) {
             return;
         }
         // What comes after an end begins anew.
         self.told = if slab.ends { 0 } else { watermark };
+        self.shown = !slab.ends;
         let mut recent = self.book.recent();
         let rows = found.iter().map(|f| {
             let row = f.detection.row;
@@ -257,6 +300,9 @@ impl Correlation {
         });
         let detected = Arc::new(Detected { rows: rows.collect(), slab: slab.clone(), watermark });
         drop(recent);
+        if !detected.rows.is_empty() {
+            self.held.add(&detected);
+        }
         for correlator in correlators {
             correlator.offer_detected(flight.clone(), detected.clone());
             if self.when_full == WhenFull::Wait {
@@ -297,7 +343,15 @@ impl Correlation {
                 detection.related.iter().map(|&seq| Related { seq, known: recent.get(seq).cloned() }).collect();
             let id: Arc<str> = alert::identity(&flight.slab, &guest, &detection, &related).into();
             if seen.insert(id.clone()) {
-                found.push(Found { guest: guest.clone(), detection, id, related });
+                // That a window is full, or over, is often known only when event time has come further: its event is the last in it.
+                let mut slab = flight.slab.clone();
+                if detection.row.is_none()
+                    && let Some((of, row)) = detection.related.last().and_then(|seq| self.held.get(*seq))
+                {
+                    slab = of;
+                    detection.row = Some(row);
+                }
+                found.push(Found { guest: guest.clone(), slab, detection, id, related });
             } else {
                 account.duplicates.add(1);
             }
@@ -326,14 +380,34 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_found_by_the_number_of_its_detection() {
+        let slab = |number: u64| Arc::new(Slab { number, ..Slab::default() });
+        let held = Held {
+            slabs: [
+                HeldSlab { slab: slab(1), rows: vec![(3, Some(0)), (4, None)] },
+                HeldSlab { slab: slab(2), rows: vec![(5, Some(7))] },
+                HeldSlab { slab: slab(5), rows: vec![(8, Some(1)), (9, Some(1))] },
+            ]
+            .into(),
+            bytes: 0,
+        };
+        let found = |seq| held.get(seq).map(|(slab, row)| (slab.number, row));
+        assert_eq!([3, 5, 9].map(found), [Some((1, 0)), Some((2, 7)), Some((5, 1))]);
+        assert_eq!([0, 4, 6, 10, u64::MAX].map(found), [None; 5]);
+    }
+
+    #[test]
     fn numbers_go_on_over_a_restart_whatever_became_of_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let known = Known { id: "i".into(), rule: "r".into(), time: 1 };
         let book = Book::open(dir.path().to_owned());
-        assert_eq!((book.recent().add(known.clone()), book.recent().add(known.clone())), (0, 1));
+        let add = |book: &Book| book.recent().add(known.clone());
+        assert_eq!(add(&book), 0);
+        assert_eq!(add(&book), 1);
         book.write();
         let again = Book::open(dir.path().to_owned());
-        assert_eq!((again.recent().get(1).cloned(), again.recent().add(known.clone())), (Some(known), 2));
+        assert_eq!(again.recent().get(1), Some(&known));
+        assert_eq!(add(&again), 2);
         fs::write(dir.path().join(BOOK), "{").unwrap();
         assert_eq!(Book::open(dir.path().to_owned()).recent().next, 0);
         let place = again.place("my-guest").unwrap();

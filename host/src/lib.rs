@@ -41,3 +41,4 @@ pub mod slab;
 pub mod text;
 pub mod units;
 pub mod watch;
+mod whole;

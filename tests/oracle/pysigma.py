@@ -73,8 +73,9 @@ def leaves(value):
     return [] if value is None else [value]
 
 
-def fold(char):
-    return char.lower()
+def fold(string):
+    """Character by character: lower() looks at neighbours."""
+    return "".join(c.lower() for c in string)
 
 
 def pattern(string):
@@ -83,7 +84,7 @@ def pattern(string):
     found = []
     for part in string.s:
         if isinstance(part, str):
-            found.extend(c if cased else fold(c) for c in part)
+            found.extend(part if cased else fold(part))
         else:
             found.append(part == SpecialChars.WILDCARD_MULTI)
     return found
@@ -105,7 +106,7 @@ def string_matches(string, value, keyword):
     if keyword:
         wanted = [True, *wanted, True]
     cased = isinstance(string, SigmaCasedString)
-    if wildcard(wanted, [c if cased else fold(c) for c in text(value)]):
+    if wildcard(wanted, text(value) if cased else fold(text(value))):
         return True
     plain = all(isinstance(p, str) for p in wanted)
     a = number("".join(wanted)) if plain and isinstance(value, (int, float)) else None
@@ -138,6 +139,8 @@ def matches(value, event, field, there):
             return any(re.search(value.regexp.original, text(v), flags) for v in there)
         case SigmaCIDRExpression():
             return any(in_network(v, value.network) for v in there)
+        case SigmaCompareExpression() if isinstance(value.number, SigmaTimestampPart):
+            raise NotImplementedError("parts of dates")
         case SigmaCompareExpression():
             order = ORDERS[value.op]
             return any(order(number(v), value.number.number) for v in there if number(v) is not None)
@@ -155,9 +158,9 @@ def in_network(value, network):
 
 
 def refers(reference, a, b):
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (a, b)):
         return a == b
-    a, b = text(a).lower(), text(b).lower()
+    a, b = fold(text(a)), fold(text(b))
     if reference.starts_with and reference.ends_with:
         return b in a
     if reference.starts_with:
@@ -188,6 +191,8 @@ def answer(case):
         rules = SigmaCollection.from_yaml(case["rule"]).rules
         conditions = [c.parsed for rule in rules for c in rule.detection.parsed_condition]
         return {"verdicts": [any(holds(c, event) for c in conditions) for event in case["events"]]}
+    except NotImplementedError:  # Read, but what it means is not said here.
+        return {"silent": True}
     except Exception as e:  # Whatever pySigma raises is its answer.
         return {"refused": f"{type(e).__name__}: {e}"}
 

@@ -171,8 +171,8 @@ pub trait Explain: Detector {
 /// A detector whose instance on `@detection` remembers: over traps, swaps and restarts. Exported with
 /// [`export_remembering_detector!`].
 ///
-/// After [`Memory::restore`], the rows since the oldest part come once more; what they make is not reported again. A part must ignore
-/// rows that it has seen, by their seqs.
+/// After [`Memory::restore`], the rows since the oldest part come once more; what they make is not reported again, what they write to
+/// `state` does not count, and `lookup` knows nothing of them. A part must ignore rows that it has seen, by their seqs.
 pub trait Memory: Detector {
     /// How many parts there are now. They are taken one at a time, with rows in between.
     fn parts(&mut self) -> u32;

@@ -1,8 +1,9 @@
 //! Correlations: the `single` instance on what detectors found.
 
+use super::guest::exports::picket::guest::explain::Node;
 use super::guest::picket::guest::host;
 use super::guest::picket::guest::types::{
-    Batch, Binding, Detection, Evidence, RowRef, Scaling, Source, Subscription, Turn,
+    Batch, Binding, Detection, Evidence, RowRef, Scaling, Source, Subscription, Turn, Value,
 };
 use super::guest::{unbound, view};
 use crate::settings::CorrelationSettings;
@@ -137,6 +138,27 @@ impl Correlations {
     pub fn restore(&mut self, parts: &[Vec<u8>]) -> Result<(), String> {
         self.correlator.restore(parts)
     }
+}
+
+/// What a correlation is about: one event cannot tell whether it holds.
+pub fn explain(set: &sigma::RuleSet, analytic: u32) -> Vec<Node> {
+    let number = (analytic as usize).checked_sub(set.rules.len());
+    let Some(correlation) = number.and_then(|n| set.correlations.get(n)) else { return Vec::new() };
+    let node = |label: &str, field: &str, pattern: &str, reason: &str, line| Node {
+        parent: 0,
+        label: label.to_owned(),
+        field: field.to_owned(),
+        pattern: pattern.to_owned(),
+        actual: Value::Absent,
+        holds: false,
+        reason: reason.to_owned(),
+        line,
+    };
+    let why = "looks at what these rules found over time, not at one event";
+    let (field, condition) = (correlation.value_field(), correlation.condition());
+    let root = node(correlation.kind.name(), field, condition, why, correlation.meta.line);
+    let rules = correlation.rules().filter_map(|rule| set.analytics().nth(rule as usize));
+    [root].into_iter().chain(rules.map(|meta| node(&meta.title, "", &meta.id, "", 0))).collect()
 }
 
 fn detection(correlation: &sigma::Correlation, analytic: u32, found: sigma::Fired, numbers: &[u32]) -> Detection {

@@ -1,6 +1,6 @@
 //! The exports of the component.
 
-use crate::correlate::Correlations;
+use crate::correlate::{self, Correlations};
 use crate::settings::{Settings, is_rule_file, metadata};
 use picket_sigma as sigma;
 use std::cell::RefCell;
@@ -147,7 +147,9 @@ impl Explain for Component {
     /// Explains the first row of the first batch that belongs to the stream of the rule.
     fn explain(analytic: u32, turn: Turn) -> Vec<Node> {
         STATE.with_borrow(|State { set, .. }| {
-            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else { return Vec::new() };
+            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else {
+                return correlate::explain(set, analytic);
+            };
             let of_stream = |b: &&Batch| b.subscription == stream && b.rows > 0;
             let Some(batch) = turn.batches.iter().find(of_stream) else { return Vec::new() };
             let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();

@@ -18,6 +18,7 @@ use super::bindings::{memory, types};
 use super::live::{Failed, Live};
 use crate::ledger::GuestAccount;
 use crate::text::hex;
+use crate::whole;
 
 /// Parts of one memory.
 const MAX_PARTS: u32 = 4_096;
@@ -374,19 +375,10 @@ fn file_name(part: u32) -> String {
     format!("part-{part}")
 }
 
-/// Writes a part beside the one before and puts it in its place: there is always a whole one.
 fn write(dir: &Path, header: &Header, bytes: &[u8]) -> io::Result<PathBuf> {
-    use std::io::Write as _;
-    fs::create_dir_all(dir)?;
+    whole::directory(dir)?;
     let path = dir.join(file_name(header.part));
-    let aside = dir.join(format!("{}.new", file_name(header.part)));
-    let mut file = fs::File::create(&aside)?;
-    let mut line = serde_json::to_vec(header)?;
-    line.push(b'\n');
-    file.write_all(&line)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&aside, &path)?;
+    whole::write(&path, &[&serde_json::to_vec(header)?, b"\n", bytes])?;
     Ok(path)
 }
 

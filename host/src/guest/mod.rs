@@ -19,6 +19,8 @@ mod limits;
 mod live;
 mod load;
 mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod outcome;
 mod plan;
 mod probe;

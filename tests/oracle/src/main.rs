@@ -22,7 +22,8 @@ fn main() {
     for line in std::io::stdin().lock().lines() {
         let case: Value = serde_json::from_str(&line.expect("stdin")).expect("a case as JSON");
         let (rule, events) = (case["rule"].as_str().expect("a rule"), case["events"].as_array().expect("events"));
-        let answer = catch_unwind(AssertUnwindSafe(|| ask(rule, events))).unwrap_or_else(|_| Err("it panics".to_owned()));
+        let answer =
+            catch_unwind(AssertUnwindSafe(|| ask(rule, events))).unwrap_or_else(|_| Err("it panics".to_owned()));
         let answer = match answer {
             Ok(verdicts) => json!({"verdicts": verdicts}),
             Err(why) => json!({"refused": why}),

@@ -134,6 +134,8 @@ impl<'r> Search<'r> {
 
     /// Takes an item as a fact, and looks whether it goes with the others.
     fn learn(&mut self, item: &'r Item, selection: &'r Selection, wanted: bool) -> Option<Conflict> {
+        // A condition may name a large selection a thousand times.
+        spend(&mut self.work, 1 + item.values.iter().map(|v| v.tests.len()).sum::<usize>())?;
         let wanted = wanted != item.negated;
         let groups: Vec<Vec<&Test>> = match (item.all, wanted) {
             (true, true) => item.values.iter().map(|v| v.tests.iter().collect()).collect(),
@@ -163,7 +165,7 @@ impl<'r> Search<'r> {
                 let mut killer = None;
                 for &other in numbers.iter().filter(|o| **o != number) {
                     let fact = &self.facts[other];
-                    self.work = self.work.checked_sub(fact.tests.len())?;
+                    spend(&mut self.work, fact.tests.len())?;
                     let kills = if fact.wanted {
                         // Keywords look at many values at once, and each may be found in another.
                         field != crate::KEYWORDS && !fact.tests.iter().any(|t| compatible(test, t))
@@ -209,6 +211,13 @@ impl<'r> Search<'r> {
         };
         Conflict { place: second.item.place, filter: second.selection.filter, message }
     }
+}
+
+/// Takes `cost` from what is left; None = there is not enough, and nothing more will be found.
+fn spend(work: &mut usize, cost: usize) -> Option<()> {
+    let left = work.checked_sub(cost);
+    *work = left.unwrap_or(0);
+    left.map(|_| ())
 }
 
 enum Split<'r> {

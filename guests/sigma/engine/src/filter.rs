@@ -4,12 +4,13 @@
 //! make more alerts but never fewer, and an error says so.
 
 use crate::condition::Condition;
+use crate::correlation::Draft;
 use crate::detection::{self, Conditions, Detection};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief, did_you_mean};
 use crate::item::Body;
 use crate::rule::{Attributes, LogSource, Rule};
 use crate::yaml::{Data, Meaning, Node};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 const ATTRIBUTES: &[&str] = &[
     "title",
@@ -36,8 +37,10 @@ const ATTRIBUTES: &[&str] = &[
 /// 128 MB in all.
 const MAX_COMPARISONS: usize = 400_000;
 
-/// Problems with the rules that one filter names; looking for what was meant takes its time with each.
+/// Problems told about the rules that one filter names.
 const MAX_TOLD: usize = 20;
+/// Suggestions for misspelt names in all: each looks at every name there is.
+const MAX_SUGGESTIONS: usize = 50;
 
 /// What is known about a filter that is loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,16 +137,35 @@ fn rules(reader: &mut Attributes<'_, '_, '_>, at: Place, pairs: &[(Node, Node)])
     (!reader.refused).then_some(Rules::These(found))
 }
 
+/// What a filter can name.
+#[derive(Default)]
+struct Known {
+    /// Rules by id and by name.
+    rules: BTreeMap<String, Vec<usize>>,
+    /// Ids and names of correlations.
+    correlations: HashSet<String>,
+    suggestions: usize,
+}
+
 /// Adds each filter to the rules it is for. What is left of `filters` was applied, or at least is right.
-pub(crate) fn apply(filters: Vec<Filter>, rules: &mut [Rule], diagnostics: &mut Vec<Diagnostic>) -> Vec<FilterMeta> {
-    let mut by_reference: HashMap<String, Vec<usize>> = HashMap::new();
+pub(crate) fn apply(
+    filters: Vec<Filter>,
+    rules: &mut [Rule],
+    correlations: &[Draft],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<FilterMeta> {
+    let mut known = Known { suggestions: MAX_SUGGESTIONS, ..Known::default() };
     let mut ids: HashSet<String> = HashSet::new();
     for (number, rule) in rules.iter().enumerate() {
         ids.insert(rule.meta.id.clone());
-        by_reference.entry(rule.meta.id.clone()).or_default().push(number);
+        known.rules.entry(rule.meta.id.clone()).or_default().push(number);
         if let Some(name) = rule.meta.name.as_ref().filter(|n| **n != rule.meta.id) {
-            by_reference.entry(name.clone()).or_default().push(number);
+            known.rules.entry(name.clone()).or_default().push(number);
         }
+    }
+    for Draft { meta, .. } in correlations {
+        ids.insert(meta.id.clone());
+        known.correlations.extend(meta.name.iter().chain([&meta.id]).cloned());
     }
     let mut budget = MAX_COMPARISONS;
     let mut kept: Vec<FilterMeta> = Vec::with_capacity(filters.len());
@@ -155,7 +177,7 @@ pub(crate) fn apply(filters: Vec<Filter>, rules: &mut [Rule], diagnostics: &mut 
             say(finding.help("its rules run without this filter; give it an id of its own"));
             continue;
         }
-        let targets = filter.targets(rules, &by_reference, &mut say);
+        let targets = filter.targets(rules, &mut known, &mut say);
         let cost = targets.len().saturating_mul(filter.comparisons());
         if cost > budget {
             let message = format!("filters would add more than {MAX_COMPARISONS} comparisons to the rules");
@@ -174,60 +196,64 @@ pub(crate) fn apply(filters: Vec<Filter>, rules: &mut [Rule], diagnostics: &mut 
 
 impl Filter {
     /// The rules it is for; what it names in vain is told.
-    fn targets(
-        &self,
-        rules: &[Rule],
-        by_reference: &HashMap<String, Vec<usize>>,
-        say: &mut impl FnMut(Finding),
-    ) -> Vec<usize> {
+    fn targets(&self, rules: &[Rule], known: &mut Known, say: &mut impl FnMut(Finding)) -> Vec<usize> {
+        let Rules::These(names) = &self.rules else {
+            let targets: Vec<usize> = (0..rules.len()).filter(|i| self.strange_to(&rules[*i]).is_none()).collect();
+            if targets.is_empty() {
+                let message = "the filter applies to no rule: none that is loaded has its log source";
+                say(Finding::warning(self.place, "filter-without-rule", message));
+            }
+            return targets;
+        };
         let mut targets = Vec::new();
-        let mut told = 0;
-        match &self.rules {
-            Rules::Any => targets.extend((0..rules.len()).filter(|i| self.strange_to(&rules[*i]).is_none())),
-            Rules::These(names) => {
-                for (name, place) in names {
-                    let Some(numbers) = by_reference.get(name) else {
-                        told += 1;
-                        if told > MAX_TOLD {
-                            continue;
-                        }
-                        let message = format!("no rule that is loaded has the id or name '{}'", brief(name));
-                        let known = by_reference.keys().map(String::as_str);
-                        say(Finding::warning(*place, "filter-unknown-rule", message).help(did_you_mean(name, known)));
-                        continue;
-                    };
-                    for number in numbers {
-                        match self.strange_to(&rules[*number]) {
-                            None => targets.push(*number),
-                            Some(why) => {
-                                told += 1;
-                                if told > MAX_TOLD {
-                                    continue;
-                                }
-                                let title = brief(&rules[*number].meta.title);
-                                let message = format!("the filter does not apply to '{title}': {why}");
-                                say(Finding::warning(*place, "filter-log-source", message)
-                                    .help("a filter applies where all that its logsource says is said by the rule's"));
-                            }
-                        }
+        let mut problems = 0_usize;
+        for (name, place) in names {
+            match self.target(name, *place, rules, known) {
+                Ok(target) => targets.push(target),
+                Err(problem) => {
+                    problems += 1;
+                    if problems <= MAX_TOLD {
+                        say(problem);
                     }
-                }
-                targets.sort_unstable();
-                targets.dedup();
-                if told > MAX_TOLD {
-                    let message = format!(
-                        "{} further rules that the filter names are not there, or not of its log source",
-                        told - MAX_TOLD
-                    );
-                    say(Finding::warning(self.place, "filter-unknown-rule", message));
                 }
             }
         }
-        if targets.is_empty() && told == 0 {
-            let message = "the filter applies to no rule: none that is loaded has its log source";
-            say(Finding::warning(self.place, "filter-without-rule", message));
+        if problems > MAX_TOLD {
+            let message =
+                format!("{} further rules that the filter names are none that it can be for", problems - MAX_TOLD);
+            say(Finding::warning(self.place, "filter-unknown-rule", message));
         }
+        targets.sort_unstable();
+        targets.dedup();
         targets
+    }
+
+    /// The rule that `name` means.
+    fn target(&self, name: &str, place: Place, rules: &[Rule], known: &mut Known) -> Result<usize, Finding> {
+        let Some(numbers) = known.rules.get(name) else {
+            if known.correlations.contains(name) {
+                let message = format!("'{}' is a correlation, and filters are for rules", brief(name));
+                let finding = Finding::warning(place, "filter-unknown-rule", message);
+                return Err(finding.help("name the rules that it refers to"));
+            }
+            let message = format!("no rule that is loaded has the id or name '{}'", brief(name));
+            let mut help = String::new();
+            if known.suggestions > 0 {
+                known.suggestions -= 1;
+                help = did_you_mean(name, known.rules.keys().map(String::as_str));
+            }
+            return Err(Finding::warning(place, "filter-unknown-rule", message).help(help));
+        };
+        let [number] = numbers[..] else {
+            let message =
+                format!("{} rules have the name '{}', so the filter is for none of them", numbers.len(), brief(name));
+            let finding = Finding::warning(place, "filter-unknown-rule", message);
+            return Err(finding.help("refer to the rule by its id"));
+        };
+        let Some(why) = self.strange_to(&rules[number]) else { return Ok(number) };
+        let message = format!("the filter does not apply to '{}': {why}", brief(&rules[number].meta.title));
+        let finding = Finding::warning(place, "filter-log-source", message);
+        Err(finding.help("a filter applies where all that its logsource says is said by the rule's"))
     }
 
     /// What of the filter's log source the rule's does not say; None = the filter applies.
@@ -289,13 +315,13 @@ impl Filter {
 }
 
 impl Rule {
-    /// Takes its filters away again; false = there were none.
+    /// Takes away what its filters added; false = there was nothing.
     pub fn unfilter(&mut self) -> bool {
-        if self.meta.filters.is_empty() {
+        let own = self.selections.len();
+        self.selections.retain(|s| s.filter.is_none());
+        if self.selections.len() == own {
             return false;
         }
-        self.meta.filters.clear();
-        self.selections.retain(|s| s.filter.is_none());
         if let Condition::All(terms) = &mut self.condition
             && !terms.is_empty()
             && let Condition::Named(_, own) = terms.swap_remove(0)

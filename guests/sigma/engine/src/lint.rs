@@ -2,10 +2,10 @@
 //! right; see [`crate::Options::hygiene`].
 
 use crate::contradiction;
-use crate::diagnostic::{Diagnostic, Finding, brief, did_you_mean};
+use crate::diagnostic::{Diagnostic, Finding, Place, brief, did_you_mean};
 use crate::filter::FilterMeta;
 use crate::item::{Body, Item};
-use crate::rule::Rule;
+use crate::rule::{Rule, RuleMeta};
 
 /// What it may say. Each can be silenced, see [`crate::silence`].
 pub(crate) const CODES: &[&str] = &[
@@ -99,6 +99,14 @@ pub(crate) fn rule(rule: &Rule, filters: &[FilterMeta]) -> Vec<Diagnostic> {
     }
     found.extend(contradiction::find(rule).map(|conflict| conflict.diagnostic(rule, filters)));
     found
+}
+
+/// Looks at what a correlation says about itself.
+pub(crate) fn correlation(meta: &RuleMeta) -> Vec<Diagnostic> {
+    let place = Place { line: meta.line, column: 1, length: 1 };
+    let tags = meta.tags.iter().filter_map(|tag| wrong_tag(tag));
+    let found = tags.map(|(code, message, help)| Finding::warning(place, code, message).help(help));
+    found.map(|finding| finding.in_file(&meta.file)).collect()
 }
 
 fn backslashes(body: &Body, say: &mut impl FnMut(Finding)) {

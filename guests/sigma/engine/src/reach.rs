@@ -61,7 +61,7 @@ impl RuleSet {
             let place = Place { line: rule.line, column: 1, length: 1 };
             found.push(lacks.finding(place).in_file(&rule.file));
         }
-        found
+        self.silences.without(found)
     }
 }
 

@@ -43,6 +43,9 @@ impl Level {
 
 const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
 
+/// What rules can be to each other.
+const RELATIONS: &[&str] = &["derived", "obsolete", "merged", "renamed", "similar"];
+
 /// Attributes of a rule in the specification, and two that SigmaHQ adds.
 pub(crate) const ATTRIBUTES: &[&str] = &[
     "title",
@@ -385,6 +388,11 @@ impl<'a> Attributes<'a, '_, '_> {
                 pairs.iter().find(|(k, _)| k.text() == Some(name)).and_then(|(_, v)| v.text()).map(str::to_owned)
             };
             if let (Some(id), Some(kind)) = (get("id"), get("type")) {
+                if !RELATIONS.contains(&kind.as_str()) {
+                    let message = format!("there is no relation '{}'", brief(&kind));
+                    let finding = Finding::warning(item.place, "bad-related", message);
+                    self.reading.findings.push(finding.help(did_you_mean(&kind, RELATIONS.iter().copied())));
+                }
                 found.push(Related { id, kind });
             } else {
                 let message = "an entry of 'related' has an 'id' and a 'type'";

@@ -13,7 +13,7 @@ use crate::pipeline::{self, Pipelines};
 use crate::rule::{self, Document, LogSource, Reading, Rule, RuleMeta};
 use crate::silence::Silences;
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
-use crate::witness::witness;
+use crate::witness::Prices;
 use crate::yaml;
 use std::collections::{HashMap, HashSet};
 
@@ -156,7 +156,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
     let mut rules = unique(rules, &mut set.diagnostics);
-    set.filters = filter::apply(filters, &mut rules, &mut set.diagnostics);
+    set.filters = filter::apply(filters, &mut rules, &drafts, &mut set.diagnostics);
     if options.hygiene {
         set.diagnostics.extend(rules.iter().flat_map(|rule| lint::rule(rule, &set.filters)));
     }
@@ -188,7 +188,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     for (g, (source, rules)) in groups.into_iter().enumerate() {
         let position = |i: usize| order.get(&(g, i)).copied().unwrap_or(usize::MAX);
         let rules: Vec<(usize, Rule)> = rules.into_iter().enumerate().map(|(i, rule)| (position(i), rule)).collect();
-        let (mut parts, findings) = lower(rules, options, options.clauses && !options.all_log_sources);
+        let (mut parts, findings) = lower(rules, options, &set.filters);
         set.diagnostics.extend(findings);
         // Streams are in the order of their first rule.
         parts.sort_by_key(|part| part.rules.first().map(|(position, ..)| *position));
@@ -223,6 +223,9 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.streams.push(Stream { source, clauses, fields, rules, program });
     }
     set.correlations = correlation::resolve(drafts, &mut set.rules, &mut set.diagnostics);
+    if options.hygiene {
+        set.diagnostics.extend(set.correlations.iter().flat_map(|c| lint::correlation(&c.meta)));
+    }
     set.silences = Silences::of(files);
     set.silences.apply(&mut set.diagnostics, options.hygiene);
     // Stages find what they find one after the other; who reads it goes through the files.
@@ -238,25 +241,36 @@ struct Part<'o> {
     lowering: Lowering<'o>,
 }
 
-/// Lowers the rules of one log source, divided by what they need if `divide` says so.
-fn lower(rules: Vec<(usize, Rule)>, options: &Options, divide: bool) -> (Vec<Part<'_>>, Vec<Diagnostic>) {
+/// Lowers the rules of one log source, divided by what they need if the options say so.
+fn lower<'o>(
+    rules: Vec<(usize, Rule)>,
+    options: &'o Options,
+    filters: &[FilterMeta],
+) -> (Vec<Part<'o>>, Vec<Diagnostic>) {
+    let mut told = HashSet::new();
     let mut findings = Vec::new();
     let mut whole = Part { rules: Vec::new(), clauses: Vec::new(), lowering: Lowering::new(&options.alternates) };
     for (position, mut rule) in rules {
         let mut lowered = whole.lowering.rule(&rule, position as u32);
+        let ids = std::mem::take(&mut rule.meta.filters);
         if lowered.is_err() && rule.unfilter() {
-            // Whoever writes filters must not be able to switch a rule off by them.
+            // Whoever writes filters must not be able to switch a rule off by them, so the error is in their files.
             lowered = whole.lowering.rule(&rule, position as u32);
-            let message = "with its filters the rule would be too complex; it runs without them";
-            let finding = Finding::error(rule.places.title, "filters-too-large", message);
-            findings.push(finding.in_file(&rule.meta.file));
+            for filter in filters.iter().filter(|f| ids.contains(&f.id) && told.insert(&f.id)) {
+                let place = Place { line: filter.line, column: 1, length: 1 };
+                let title = brief(&rule.meta.title);
+                let message = format!("with its filters '{title}' would be too complex, so it runs without them");
+                findings.push(Finding::error(place, "filters-too-large", message).in_file(&filter.file));
+            }
+        } else {
+            rule.meta.filters = ids;
         }
         match lowered {
             Ok(tree) => whole.rules.push((position, rule, tree)),
             Err(finding) => findings.push(finding.in_file(&rule.meta.file)),
         }
     }
-    if !divide {
+    if !options.clauses || options.all_log_sources {
         return (vec![whole], findings);
     }
     let Lowering { atoms, fields, .. } = &whole.lowering;
@@ -350,8 +364,14 @@ impl Program {
         let Lowering { atoms, uses, .. } = lowering;
         let mut concerned: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
         let mut always = Vec::new();
+        let mut prices = Prices::new(&atoms);
+        let mut shared = vec![0; atoms.len()];
+        for witness in conditions.iter().filter_map(|condition| prices.witness(condition)) {
+            witness.atoms.iter().for_each(|atom| shared[*atom as usize] += 1);
+        }
+        prices.raise(&shared);
         for (rule, condition) in (0..).zip(&conditions) {
-            match witness(condition, &atoms) {
+            match prices.witness(condition) {
                 Some(witness) => {
                     for atom in witness.atoms {
                         let rules = &mut concerned[atom as usize];

@@ -5,6 +5,7 @@ mod common;
 
 use common::{Event, corpus, matches, model, read, synthesis};
 use picket_sigma::{File, Gravity, Options, RuleSet, Scratch, compile};
+use std::path::Path;
 
 fn load(corpus: &[(String, String)], options: &Options) -> RuleSet {
     let files: Vec<File<'_>> = corpus.iter().map(|(name, text)| File { name, content: text.as_bytes() }).collect();

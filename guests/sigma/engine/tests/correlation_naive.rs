@@ -13,6 +13,9 @@ use support::{Row, SECOND, correlator, set_of, turn};
 const RULES: [&str; 4] = ["a", "b", "c", "d"];
 const USERS: [&str; 3] = ["root", "bin", "mail"];
 
+/// Whether an extended condition holds of the rules that matched, by position.
+type Holds = fn(&BTreeSet<String>) -> bool;
+
 #[derive(Clone, Debug)]
 struct Spec {
     kind: &'static str,
@@ -21,7 +24,7 @@ struct Spec {
     group_by: Vec<&'static str>,
     span: u64,
     limits: Vec<(&'static str, f64)>,
-    text: Option<(String, fn(&BTreeSet<String>) -> bool)>,
+    text: Option<(String, Holds)>,
     percentile: f64,
     at_close: bool,
     suppress: Option<u64>,
@@ -42,7 +45,7 @@ fn spec(random: &mut Random, before: &[Spec]) -> Spec {
         "temporal_ordered",
     ]);
     let first = random.below(4);
-    let mut rules: Vec<String> = (0..1 + random.below(3)).map(|i| RULES[(first + i) % 4].to_owned()).collect();
+    let mut rules: Vec<String> = (0..=random.below(3)).map(|i| RULES[(first + i) % 4].to_owned()).collect();
     let mut group_by = random.pick::<&[&str]>(&[&[], &["User"], &["User", "Port"]]).to_vec();
     let mut depth = 1;
     // What an ordered one lists may differ, so none is built on it.
@@ -346,8 +349,8 @@ fn measure(spec: &Spec, hits: &[Hit]) -> Option<f64> {
         "gte" => value >= *n,
         "lt" => value < *n,
         "lte" => value <= *n,
-        "eq" => value == *n,
-        _ => value != *n,
+        "eq" => (value - *n).abs() < 1e-12,
+        _ => (value - *n).abs() >= 1e-12,
     });
     all.then_some(value)
 }
@@ -404,7 +407,7 @@ fn told(set: &RuleSet, fired: &[Fired]) -> Vec<Found> {
 
 fn world(random: &mut Random) -> (Vec<Spec>, RuleSet) {
     let mut specs: Vec<Spec> = Vec::new();
-    for _ in 0..1 + random.below(5) {
+    for _ in 0..=random.below(5) {
         let next = spec(random, &specs);
         specs.push(next);
     }
@@ -416,7 +419,7 @@ fn world(random: &mut Random) -> (Vec<Spec>, RuleSet) {
 }
 
 fn listed(specs: &[Spec]) -> String {
-    specs.iter().map(|s| format!("{s:?}\n")).collect()
+    specs.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

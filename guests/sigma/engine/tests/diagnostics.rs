@@ -137,6 +137,7 @@ fn attributes() {
         (Gravity::Warning, "unknown-attribute", format!("{head}«falsepositive»: [x]\n{tail}")),
         (Gravity::Warning, "not-a-list", format!("{head}tags: «attack.x»\n{tail}")),
         (Gravity::Warning, "bad-related", format!("{head}related: [«{{id: x}}»]\n{tail}")),
+        (Gravity::Warning, "bad-related", format!("{head}related: [«{{id: x, type: simliar}}»]\n{tail}")),
         (
             Gravity::Warning,
             "unused-selection",

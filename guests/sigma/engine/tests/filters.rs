@@ -185,6 +185,21 @@ fn a_filter_that_finds_no_rule_is_told() {
 }
 
 #[test]
+fn a_name_that_means_several_rules_or_a_correlation_is_told() {
+    let same = A.replace("00000a", "00000c");
+    let set = load(&[A, &same, &filter("[rule_a]", BACKUP)]);
+    assert_eq!(codes(&set), [("2.yml", "filter-unknown-rule", 5)]);
+    assert_eq!(hits(&set, &json!({"Image": "/bin/a", "User": "backup"})), ["A", "A"], "it hides none rather than both");
+    let correlation = "title: C\nid: 00000000-0000-0000-0000-0000000000c0\nname: many\n\
+        correlation: {type: event_count, rules: [rule_a], timespan: 5m, condition: {gte: 3}}\n";
+    let set = load(&[A, correlation, &filter("[many]", BACKUP)]);
+    assert_eq!(codes(&set), [("2.yml", "filter-unknown-rule", 5)]);
+    assert_eq!(set.diagnostics[0].message, "'many' is a correlation, and filters are for rules");
+    let set = load(&[A, correlation, &filter("any", BACKUP)]);
+    assert_eq!((codes(&set).len(), set.filters[0].rules.as_slice(), set.correlations.len()), (0, &[0][..], 1));
+}
+
+#[test]
 fn a_rule_that_was_refused_is_no_rule_to_filter() {
     let set = load(&[&A.replace("/bin/a}", "/bin/a, B|wat: 1}"), &filter("[rule_a]", BACKUP)]);
     assert_eq!(codes(&set), [("0.yml", "unknown-modifier", 6), ("1.yml", "filter-unknown-rule", 5)]);
@@ -201,20 +216,19 @@ fn what_filters_add_is_bounded_and_never_switches_a_rule_off() {
     let set = load(&[&rules, &filter("any", &many)]);
     assert_eq!(codes(&set), [("1.yml", "filters-too-large", 4)]);
     assert_eq!((set.rules.len(), hits(&set, &json!({"Image": "/bin/a", "User": "v7"})).len()), (50, 50));
-    // A single rule that its filters would make too complex.
-    let values: Vec<String> = (0..60_000).map(|i| i.to_string()).collect();
-    let many =
-        format!("s: {{User: [{}]}}\nt: {{Name: [{}]}}\ncondition: not s and not t", values.join(","), values.join(","));
-    let set = load(&[A, &filter("any", &many)]);
-    assert!(
-        codes(&set).contains(&("0.yml", "filters-too-large", 1)) || codes(&set).iter().any(|c| c.1 == "yaml-too-large")
-    );
-    assert_eq!(hits(&set, &json!({"Image": "/bin/a", "User": "7"})), ["A"]);
+    // A single rule that its filters would make too complex: each names its selection over and over.
+    let values: Vec<String> = (0..2_000).map(|i| format!("v{i}")).collect();
+    let many = format!("s: {{User: [{}]}}\ncondition: not s{}", values.join(","), " and not s".repeat(60));
+    let set = load(&[A, &filter("any", &many), &filter("any", BACKUP).replace("0000f0", "0000f1")]);
+    assert_eq!(codes(&set), [("1.yml", "filters-too-large", 1), ("2.yml", "filters-too-large", 1)]);
+    assert!(set.rules[0].filters.is_empty() && set.filters.iter().all(|f| f.rules.is_empty()));
+    assert_eq!(hits(&set, &json!({"Image": "/bin/a", "User": "v7"})), ["A"]);
+    assert!(hits(&set, &json!({"Image": "/bin/b", "User": "v7"})).is_empty());
 }
 
 #[test]
 fn explain_and_unbind_name_the_filter() {
-    let set = load(&[A, B, &filter("any", "s: {Usr: backup}\ncondition: not s")]);
+    let mut set = load(&[A, B, &filter("any", "s: {Usr: backup}\ncondition: not s")]);
     let event: Event = json!({"Image": "/bin/a", "Usr": "backup"}).as_object().unwrap().clone();
     let stream = set.rules[0].stream as usize;
     let nodes = with_batch(&set, stream, &[event], false, |batch| set.explain(0, batch, 0));
@@ -407,5 +421,17 @@ fn the_rule_to_write_instead_of_an_aggregation_is_shown() {
         assert_eq!(errors.len(), 1, "{condition}: {errors:?}");
         assert!(errors[0].help.contains(wanted), "{condition}: {}", errors[0].help);
         assert!(!errors[0].help.contains('\n'), "one line");
+        // What is shown can be loaded, beside the rules it speaks of.
+        let shown = &errors[0].help[errors[0].help.find('{').unwrap()..];
+        let rules: String = ["logins", "logins_s", "logins_t"]
+            .iter()
+            .map(|name| {
+                rule("s or t").replace("name: logins", &format!("name: {name}")).replace("  timeframe: 10m\n", "")
+            })
+            .collect::<Vec<_>>()
+            .join("---\n");
+        let set = compile_one(&format!("{rules}---\n{shown}\n"));
+        let errors: Vec<_> = set.diagnostics.iter().filter(|d| d.gravity == Gravity::Error).collect();
+        assert!(errors.is_empty() && set.correlations.len() == 1, "{shown}: {errors:?}");
     }
 }

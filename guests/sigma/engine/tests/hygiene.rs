@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::rule;
-use picket_sigma::{Diagnostic, File, Gravity, Options, RuleSet, Unbound, compile};
+use common::{Event, Random, matches, rule};
+use picket_sigma::{Diagnostic, File, Gravity, Options, RuleSet, Scratch, Unbound, compile};
+use serde_json::Value;
+use std::fmt::Write as _;
 
 fn load(text: &str) -> RuleSet {
     let options = Options { hygiene: true, ..Options::default() };
@@ -63,6 +65,17 @@ fn each_code() {
     let text = CLEAN.replace("level: low\n", "");
     let set = compile(&[File { name: "rule.yml", content: text.as_bytes() }], &Options::default());
     assert!(set.diagnostics.is_empty());
+}
+
+#[test]
+fn tags_of_correlations_are_looked_at() {
+    let correlation = "title: c\nid: 00000000-0000-0000-0000-0000000000c0\ntags: [attack.impakt]\n\
+        correlation: {type: event_count, rules: [00000000-0000-0000-0000-000000000000], timespan: 5m, condition: {gte: 3}}\n";
+    let set = load(&format!("{CLEAN}---\n{correlation}"));
+    assert_eq!(codes(&set), [("unknown-tactic", 12)]);
+    assert_eq!(set.correlations.len(), 1);
+    let silenced = correlation.replace("title: c", "# picket: allow unknown-tactic: our own\ntitle: c");
+    assert_eq!(codes(&load(&format!("{CLEAN}---\n{silenced}"))), []);
 }
 
 fn contradiction(detection: &str) -> Option<String> {
@@ -249,12 +262,18 @@ fn an_error_cannot_be_silenced() {
 #[test]
 fn a_silence_also_counts_for_what_the_host_finds() {
     let text = CLEAN.replace("  s: {A: 1}", "  # picket: allow unknown-field: another guest makes it\n  s: {A: 1}");
-    let set = load(&text);
+    let mut set = load(&text);
     assert_eq!(codes(&set), [], "whether it has an effect is up to the host");
     assert!(set.unbind(0, "A", Unbound::Unknown, "").is_empty());
     assert_eq!(set.unbind(0, "A", Unbound::NeverHere, "").len(), 1);
     let text = CLEAN.replace("title: t", "# picket: allow source-not-fed: on the other hosts\ntitle: t");
     assert!(load(&text).unfed(0, "").is_empty());
+    let text = CLEAN.replace("title: t", "# picket: allow needs-field: on the other hosts\ntitle: t");
+    for (text, findings) in [(text.as_str(), 0), (CLEAN, 1)] {
+        let mut set = load(text);
+        set.unbind(0, "A", Unbound::NeverHere, "");
+        assert_eq!(set.unreachable(0).len(), findings);
+    }
 }
 
 #[test]
@@ -271,6 +290,74 @@ fn looking_for_contradictions_takes_bounded_time() {
     let values = |tail: &str| (0..20_000).map(|i| format!("v{i}{tail}")).collect::<Vec<_>>().join(",");
     let detection = format!("a: {{F: [{}]}}\nb: {{F: [{}]}}\ncondition: a and b", values("x"), values("y"));
     assert_eq!(contradiction(&detection), None, "too much to look at is taken to hold");
+    // A large selection that is named over and over: refused, but only after hygiene has looked at it.
+    let condition = "(a or a) and ".repeat(600) + "a";
+    let set = load(&rule(&format!("a: {{F: [{}]}}\ncondition: {condition}", values("x"))));
+    assert!(set.diagnostics.iter().any(|d| d.code == "rule-too-complex"));
+    assert!(set.diagnostics.iter().all(|d| d.code != "never-matches"));
     let small = "a: {F: [v1x, v2x]}\nb: {F: [v1y, v2y]}\ncondition: a and b";
     assert!(contradiction(small).is_some());
+}
+
+/// A random item of one of two fields: key and value as in a rule.
+fn random_item(random: &mut Random) -> String {
+    let field = random.pick(&["F", "G"]);
+    let word = |random: &mut Random| random.pick(&["a", "ab", "A", "b", "bab", "'7'", "'a*'", "'?b'", "''"]);
+    match random.below(10) {
+        0 => format!("{field}: null"),
+        1 => format!("{field}|exists: {}", random.one_in(2)),
+        2 => format!("{field}|{}: {}", random.pick(&["gt", "gte", "lt", "lte"]), random.below(9)),
+        3 => format!("{field}: {}", random.pick(&["7", "7.0", "8"])),
+        4 => format!("{field}|re: {}", random.pick(&["a", "^b"])),
+        5 => format!("{field}|neq: {}", word(random)),
+        _ => {
+            let affix = random.pick(&["", "|contains", "|startswith", "|endswith"]);
+            let cased = if random.one_in(4) { "|cased" } else { "" };
+            let all = if random.one_in(5) { "|all" } else { "" };
+            format!("{field}{affix}{cased}{all}: [{}, {}]", word(random), word(random))
+        }
+    }
+}
+
+/// Whatever is said never to match does not, in single-valued events.
+#[test]
+fn what_is_said_never_to_match_never_does() {
+    let mut events: Vec<Event> = Vec::new();
+    let values = ["a", "A", "ab", "AB", "b", "bab", "7", "7.0", "8", "", "x"].map(Value::from);
+    let values: Vec<Option<Value>> =
+        values.into_iter().chain([7.into(), 8.into(), 7.5.into(), Value::Null]).map(Some).chain([None]).collect();
+    for f in &values {
+        for g in &values {
+            let pairs = [("F", f), ("G", g)].into_iter();
+            events.push(pairs.filter_map(|(name, v)| Some((name.to_owned(), v.clone()?))).collect());
+        }
+    }
+    let mut random = Random(0x005e_ed0f_51c3_a7e5);
+    let (mut said, mut dead) = (0, 0);
+    for _ in 0..4_000 {
+        let mut text = String::new();
+        for name in ["a", "b", "c"] {
+            let (first, second) = (random_item(&mut random), random_item(&mut random));
+            if random.one_in(3) {
+                let _ = writeln!(text, "{name}: [{{{first}}}, {{{second}}}]");
+            } else {
+                let _ = writeln!(text, "{name}: {{{first}}}");
+            }
+        }
+        let condition =
+            ["a and b and c", "a and not b", "a and (b or c)", "a and not (b or not c)", "all of them and not 1 of c*"];
+        let _ = writeln!(text, "condition: {}", random.pick(&condition));
+        let set = load(&rule(&text));
+        assert_eq!(set.rules.len(), 1, "{text}{:?}", set.diagnostics);
+        let silent = events
+            .iter()
+            .all(|event| matches(&set, 0, std::slice::from_ref(event), false, &mut Scratch::default())[0].is_empty());
+        dead += usize::from(silent);
+        if set.diagnostics.iter().any(|d| d.code == "never-matches") {
+            said += 1;
+            assert!(silent, "{text}{:?}", set.diagnostics);
+        }
+    }
+    // Some of the others match only events that are not among these.
+    assert!(said >= 1_000 && said * 5 >= dead * 3, "only {said} of {dead} were found");
 }

@@ -1,6 +1,6 @@
 //! The groups of a share of one correlation, in the order in which they end.
 
-use super::plan::Correlation;
+use super::plan::{Correlation, Refire};
 use super::state::{Entry, State};
 use super::table::{Order, Table};
 
@@ -90,6 +90,6 @@ pub(super) fn quiet(plan: &Correlation, group: &Group, now: u64) -> bool {
     let Some(fired) = group.fired else { return false };
     match plan.suppress {
         Some(span) => now < fired.time.saturating_add(span),
-        None => !plan.reset,
+        None => plan.refire == Refire::Quiet,
     }
 }

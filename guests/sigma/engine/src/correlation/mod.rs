@@ -4,6 +4,7 @@
 //! set is then given what the rules found and reports what came of it. `docs/correlations.md` says what a correlation means
 //! where the specification leaves room; the comments here say how it is brought about.
 
+mod condition;
 mod correlator;
 mod groups;
 mod key;
@@ -13,6 +14,7 @@ mod read;
 mod resolve;
 mod snapshot;
 mod state;
+mod step;
 mod table;
 
 pub use correlator::{Correlator, Counters, Detections, Fired, Limits};

@@ -2,6 +2,7 @@
 
 use crate::condition::Condition;
 use crate::rule::RuleMeta;
+use std::cmp::Ordering;
 
 /// Nanoseconds of a second.
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -85,8 +86,8 @@ impl Operator {
             Self::Gte => value >= wanted,
             Self::Lt => value < wanted,
             Self::Lte => value <= wanted,
-            Self::Eq => value == wanted,
-            Self::Neq => value != wanted,
+            Self::Eq => value.partial_cmp(&wanted) == Some(Ordering::Equal),
+            Self::Neq => value.partial_cmp(&wanted) != Some(Ordering::Equal),
         }
     }
 }
@@ -154,6 +155,15 @@ pub(crate) struct Chain {
     pub without: u64,
 }
 
+/// What a finding does to its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refire {
+    /// It goes on, and finds nothing more until it has emptied.
+    Quiet,
+    /// It starts anew.
+    Reset,
+}
+
 /// Where the value of a group-by or value field of one rule comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -196,8 +206,7 @@ pub struct Correlation {
     pub(crate) at_close: bool,
     /// A group that fired is quiet for so long; None = until its window has emptied.
     pub(crate) suppress: Option<u64>,
-    /// The window starts anew after it fired.
-    pub(crate) reset: bool,
+    pub(crate) refire: Refire,
     /// Names of the fields that [`Source::Column`] means.
     pub(crate) fields: Vec<String>,
     /// It refers, directly or not, to a correlation whose windows close: one row may then make up several windows.

@@ -183,10 +183,10 @@ fn order(drafts: &[Draft], targets: &[Option<Vec<Target>>], diagnostics: &mut Ve
     };
     let mut above: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
     let mut waiting = vec![0_usize; drafts.len()];
-    for i in 0..drafts.len() {
+    for (i, waiting) in waiting.iter_mut().enumerate() {
         for d in below(i) {
             above[d].push(i);
-            waiting[i] += 1;
+            *waiting += 1;
         }
     }
     let mut depths: Vec<Option<u32>> = vec![None; drafts.len()];
@@ -247,13 +247,12 @@ fn build(
     let mut source = |target: Target, rule: &str, name: &(String, Place)| {
         let mut field = name.0.as_str();
         if let Some(alias) = draft.aliases.iter().find(|a| a.name.0 == name.0) {
-            match alias.fields.iter().find(|((rule, _), _)| is(target, rule)) {
-                Some((_, of_rule)) => field = of_rule,
-                None => {
-                    let message = format!("the alias '{}' has no field for the rule '{}'", brief(field), brief(rule));
-                    findings.push(Finding::error(alias.name.1, "incomplete-alias", message));
-                    complete = false;
-                }
+            if let Some((_, of_rule)) = alias.fields.iter().find(|((rule, _), _)| is(target, rule)) {
+                field = of_rule;
+            } else {
+                let message = format!("the alias '{}' has no field for the rule '{}'", brief(field), brief(rule));
+                findings.push(Finding::error(alias.name.1, "incomplete-alias", message));
+                complete = false;
             }
         }
         match target {
@@ -265,16 +264,15 @@ fn build(
                 }
                 Source::Column(at as u32)
             }
-            Target::Draft(d) => match drafts[d].group_by.iter().position(|(f, _)| f == field) {
-                Some(at) => Source::Key(at as u32),
-                None => {
-                    let message =
-                        format!("'{}' is a correlation that does not group by '{}'", brief(rule), brief(field));
-                    let finding = Finding::warning(name.1, "field-not-grouped", message);
-                    findings.push(finding.help("all that is known of a correlation's match is what it groups by"));
-                    Source::Nowhere
+            Target::Draft(d) => {
+                if let Some(at) = drafts[d].group_by.iter().position(|(f, _)| f == field) {
+                    return Source::Key(at as u32);
                 }
-            },
+                let message = format!("'{}' is a correlation that does not group by '{}'", brief(rule), brief(field));
+                let finding = Finding::warning(name.1, "field-not-grouped", message);
+                findings.push(finding.help("all that is known of a correlation's match is what it groups by"));
+                Source::Nowhere
+            }
         }
     };
     let mut members = Vec::with_capacity(targets.len());
@@ -289,8 +287,8 @@ fn build(
     let group_by: Vec<String> = draft.group_by.iter().map(|(name, _)| name.clone()).collect();
     let sources = members.iter().map(|m| format!("{:?} {:?} {:?}", m.id, m.group, m.value)).collect::<Vec<_>>();
     let definition = format!(
-        "{:?} {sources:?} {fields:?} {group_by:?} {} {:?} {:?} {} {:?} {}",
-        draft.kind, draft.timespan, draft.test, draft.chains, draft.at_close, draft.suppress, draft.reset
+        "{:?} {sources:?} {fields:?} {group_by:?} {} {:?} {:?} {} {:?} {:?}",
+        draft.kind, draft.timespan, draft.test, draft.chains, draft.at_close, draft.suppress, draft.refire
     );
     Some(Correlation {
         meta: draft.meta.clone(),
@@ -303,7 +301,7 @@ fn build(
         chains: draft.chains.clone(),
         at_close: draft.at_close,
         suppress: draft.suppress,
-        reset: draft.reset,
+        refire: draft.refire,
         fields,
         after_close: false,
         depth,

@@ -176,14 +176,14 @@ impl Correlator {
             let mut input = Reader(part.as_ref());
             let mut read = || {
                 if input.number()? != VERSION {
-                    return None;
+                    return Err(Broken);
                 }
                 for _ in 0..input.number()? {
                     sections.extend(section(&mut input, &self.plans, &names, &mut strangers)?);
                 }
-                input.0.is_empty().then_some(())
+                input.end()
             };
-            read().ok_or_else(|| format!("part {number} of the snapshot cannot be read"))?;
+            read().map_err(|Broken| format!("part {number} of the snapshot cannot be read"))?;
         }
         self.counters.strangers += strangers;
         self.pending = Pending::default();
@@ -200,7 +200,9 @@ impl Correlator {
         };
         for Section { correlation: c, shard: s, floor, pending, mut groups } in sections {
             self.floors[c].get_or_insert_with(|| Box::new([NOTHING_SEEN; SHARDS]))[s] = floor;
-            pending.into_iter().for_each(|found| self.pending.push(found));
+            for found in pending {
+                self.pending.push(found);
+            }
             // As they were written, unless somebody else wrote them.
             groups.sort_by_key(|(order, _, group)| (*order == RESTING, (*order == LIVE).then_some(group.mark.time)));
             for (order, key, group) in groups {
@@ -254,26 +256,26 @@ struct Section {
     groups: Vec<(Order, Box<[u8]>, Group)>,
 }
 
-/// Some(None) = of a correlation that is not here.
+/// None = of a correlation that is not here.
 fn section(
     input: &mut Reader<'_>,
     plans: &[Correlation],
     names: &HashMap<&[u8], usize>,
     strangers: &mut u64,
-) -> Option<Option<Section>> {
+) -> Result<Option<Section>, Broken> {
     let correlation = names.get(input.bytes()?).copied();
     let definition = input.number()?;
     let plan = correlation.and_then(|c| plans.get(c));
     let same = plan.filter(|plan| fixed_hash(plan.definition.as_bytes()) == definition);
-    let shard = usize::try_from(input.number()?).ok().filter(|s| *s < SHARDS)?;
+    let shard = input.size().ok().filter(|s| *s < SHARDS).ok_or(Broken)?;
     let (time, seq) = (input.number()?, input.number()?);
     let floor = Floor { seen: Entry { time, seq }, watermark: input.number()? };
     let mut pending = Vec::new();
     for _ in 0..input.number()? {
-        let (entry, member) = (input.entry()?, u32::try_from(input.number()?).ok()?);
+        let (entry, member) = (input.entry()?, u32::try_from(input.number()?).map_err(|_| Broken)?);
         let (key, value) = (input.bytes()?, input.bytes()?);
         if let (Some(plan), Some(correlation)) = (same, correlation) {
-            plan.members.get(member as usize)?;
+            plan.members.get(member as usize).ok_or(Broken)?;
             let correlation = correlation as u32;
             pending.push(Match { entry, correlation, member, key: key.into(), value: value.into() });
         }
@@ -290,7 +292,7 @@ fn section(
             }
         }
     }
-    Some(same.and(correlation).map(|correlation| Section { correlation, shard, floor, pending, groups }))
+    Ok(same.and(correlation).map(|correlation| Section { correlation, shard, floor, pending, groups }))
 }
 
 /// Numbers in seven bits a byte, lowest first, the highest bit for "more follows".
@@ -355,7 +357,9 @@ impl Writer {
                 out.number(runs.seen);
                 for run in runs.runs.iter().flatten() {
                     out.number(run.len() as u64);
-                    run.iter().for_each(|e| out.entry(*e));
+                    for entry in run {
+                        out.entry(*entry);
+                    }
                 }
             }
         }
@@ -363,51 +367,62 @@ impl Writer {
     }
 }
 
+/// Bytes that are no snapshot.
+struct Broken;
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u64> {
+    fn number(&mut self) -> Result<u64, Broken> {
         let mut n = 0;
         for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
+            let (byte, rest) = self.0.split_first().ok_or(Broken)?;
             self.0 = rest;
             n |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some(n);
+                return Ok(n);
             }
         }
-        None
+        Err(Broken)
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
+    fn size(&mut self) -> Result<usize, Broken> {
+        usize::try_from(self.number()?).map_err(|_| Broken)
+    }
+
+    fn end(&self) -> Result<(), Broken> {
+        if self.0.is_empty() { Ok(()) } else { Err(Broken) }
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Broken> {
+        let length = self.size()?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Broken)?;
         self.0 = rest;
-        Some(bytes)
+        Ok(bytes)
     }
 
-    fn float(&mut self) -> Option<f64> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
+    fn float(&mut self) -> Result<f64, Broken> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Broken)?;
         self.0 = rest;
-        Some(f64::from_bits(u64::from_le_bytes(*bytes)))
+        Ok(f64::from_bits(u64::from_le_bytes(*bytes)))
     }
 
-    fn entry(&mut self) -> Option<Entry> {
-        Some(Entry { time: self.number()?, seq: self.number()? })
+    fn entry(&mut self) -> Result<Entry, Broken> {
+        Ok(Entry { time: self.number()?, seq: self.number()? })
     }
 
-    fn optional(&mut self) -> Option<Option<Entry>> {
+    fn optional(&mut self) -> Result<Option<Entry>, Broken> {
         match self.number()? {
-            0 => Some(None),
-            1 => Some(Some(self.entry()?)),
-            _ => None,
+            0 => Ok(None),
+            1 => Ok(Some(self.entry()?)),
+            _ => Err(Broken),
         }
     }
 
-    /// Some(None) = skipped.
-    fn state(&mut self, plan: Option<&Correlation>) -> Option<Option<State>> {
+    /// None = skipped.
+    fn state(&mut self, plan: Option<&Correlation>) -> Result<Option<State>, Broken> {
         let mut input = Reader(self.bytes()?);
-        let Some(plan) = plan else { return Some(None) };
+        let Some(plan) = plan else { return Ok(None) };
         let mut state = State::new(plan);
         match &mut state {
             State::Count(count) => {
@@ -425,13 +440,13 @@ impl<'a> Reader<'a> {
             State::Numbers(numbers) => {
                 numbers.sum = input.float()?;
                 numbers.count = input.number()?;
-                numbers.removed = usize::try_from(input.number()?).ok()?;
+                numbers.removed = input.size()?;
                 while !input.0.is_empty() {
                     let (entry, n) = (input.entry()?, input.float()?);
                     numbers.entries.push_back((entry, n));
                 }
                 if numbers.count < numbers.entries.len() as u64 {
-                    return None;
+                    return Err(Broken);
                 }
                 if matches!(plan.kind, Kind::ValuePercentile(_) | Kind::ValueMedian) {
                     numbers.sorted = numbers.entries.iter().map(|(_, n)| *n).collect();
@@ -452,6 +467,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        input.0.is_empty().then_some(Some(state))
+        input.end()?;
+        Ok(Some(state))
     }
 }

@@ -167,8 +167,8 @@ impl State {
     pub fn contributing(&self, plan: &Correlation, now: Option<Entry>, after: Option<Entry>) -> Vec<Entry> {
         let new = |e: &Entry| after.is_none_or(|after| *e > after);
         let mut found: Vec<Entry> = match self {
-            Self::Count(count) => ends(count.entries.iter().copied(), new),
-            Self::Numbers(numbers) => ends(numbers.entries.iter().map(|(e, _)| *e), new),
+            Self::Count(count) => ends(&count.entries, |e| *e, new),
+            Self::Numbers(numbers) => ends(&numbers.entries, |(e, _)| *e, new),
             Self::Values(values) => {
                 let table = &values.table;
                 let newest = std::iter::successors(table.newest(Order::First), |at| table.older(*at));
@@ -203,9 +203,9 @@ impl State {
 }
 
 /// The first and the newest others, of entries in order.
-fn ends(entries: impl DoubleEndedIterator<Item = Entry> + Clone, new: impl Fn(&Entry) -> bool + Copy) -> Vec<Entry> {
-    let mut found: Vec<Entry> = entries.clone().rev().filter(new).take(MAX_RELATED).collect();
-    let first = entries.clone().find(new);
+fn ends<T>(all: &VecDeque<T>, entry: impl Fn(&T) -> Entry, new: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    let mut found: Vec<Entry> = all.iter().rev().map(&entry).filter(&new).take(MAX_RELATED).collect();
+    let first = all.iter().map(&entry).find(&new);
     if let (Some(last), Some(first)) = (found.last_mut(), first) {
         *last = first;
     }

@@ -4,9 +4,17 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
-/// What one engine makes of one case: a verdict per event, or why it refuses the rule.
-pub type Answer = Result<Vec<bool>, String>;
+/// What one engine makes of one case.
+pub enum Answer {
+    /// One per event.
+    Verdicts(Vec<bool>),
+    /// The rule, and why.
+    Refuses(String),
+    /// It has no opinion.
+    Silent,
+}
 
 pub struct Peer {
     pub name: &'static str,
@@ -22,10 +30,17 @@ pub fn all() -> Vec<Peer> {
     let engines = engines();
     let engine = |name: &str| engines.clone().map(|program| vec![program, name.into()]);
     vec![
-        Peer { name: "pySigma", command: python().map(|p| vec![p, root().join("tests/oracle/pysigma.py")]) },
+        pysigma(),
         Peer { name: "rsigma", command: engine("rsigma") },
         Peer { name: "sigma-rust", command: engine("sigma-rust") },
     ]
+}
+
+/// pySigma alone. Tests run side by side, and the venv is made once.
+pub fn pysigma() -> Peer {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let python = PYTHON.get_or_init(python).clone();
+    Peer { name: "pySigma", command: python.map(|p| vec![p, root().join("tests/oracle/pysigma.py")]) }
 }
 
 impl Peer {
@@ -53,9 +68,10 @@ impl Peer {
 }
 
 fn answer(line: &Value) -> Answer {
-    match &line["verdicts"] {
-        Value::Array(verdicts) => Ok(verdicts.iter().map(|v| v.as_bool().unwrap()).collect()),
-        _ => Err(line["refused"].as_str().unwrap_or_default().to_owned()),
+    match (&line["verdicts"], &line["refused"]) {
+        (Value::Array(verdicts), _) => Answer::Verdicts(verdicts.iter().map(|v| v.as_bool().unwrap()).collect()),
+        (_, Value::String(why)) => Answer::Refuses(why.clone()),
+        _ => Answer::Silent,
     }
 }
 

@@ -23,7 +23,7 @@ fn filters(r: &mut Random) -> Vec<(model::Rule, Vec<u32>)> {
     let filter = |r: &mut Random| {
         let mut filter = generate::rule(r);
         filter.conditions.truncate(1);
-        let of = (0..1 + r.below(4)).map(|_| r.below(RULES) as u32).collect::<std::collections::BTreeSet<_>>();
+        let of = (0..=r.below(4)).map(|_| r.below(RULES) as u32).collect::<std::collections::BTreeSet<_>>();
         (filter, of.into_iter().collect())
     };
     (0..r.below(4)).map(|_| filter(r)).collect()

@@ -3,7 +3,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod correlation;
 mod mutate;
+#[path = "../common/correlation.rs"]
+mod support;
 mod targets;
 
 use common::Random;
@@ -19,15 +22,15 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 }
 
 fn check(name: &str, target: targets::Target, data: &[u8]) {
-    if catch_unwind(AssertUnwindSafe(|| target(data))).is_err() {
-        panic!("{name} fails on {:?}", String::from_utf8_lossy(data));
-    }
+    let held = catch_unwind(AssertUnwindSafe(|| target(data))).is_ok();
+    assert!(held, "{name} fails on {:?}", String::from_utf8_lossy(data));
 }
 
 #[test]
 fn every_target_holds_on_its_corpus_and_around_it() {
     let seconds = std::env::var("PICKET_FUZZ_SECONDS").map_or(0, |s| s.parse().expect("a number"));
-    for (name, target) in targets::ALL {
+    let correlation: (&str, targets::Target) = ("correlation", correlation::correlation);
+    for (name, target) in targets::ALL.iter().chain([&correlation]) {
         let corpus = corpus(name);
         assert!(corpus.len() >= 20, "{name}: {} inputs", corpus.len());
         for data in &corpus {

@@ -47,7 +47,7 @@ const TOKENS: &[&str] = &[
 
 pub fn mutate(corpus: &[Vec<u8>], r: &mut Random) -> Vec<u8> {
     let mut data = corpus[r.below(corpus.len())].clone();
-    for _ in 0..1 + r.below(4) {
+    for _ in 0..=r.below(4) {
         let at = r.below(data.len() + 1);
         match r.below(6) {
             0 if at < data.len() => data[at] ^= 1 << r.below(8),

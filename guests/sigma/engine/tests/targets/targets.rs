@@ -124,9 +124,8 @@ pub fn matcher(data: &[u8]) {
         _ => return encodings(how, pattern, &values),
     };
     let (affix, cased) = match modifier {
-        "fieldref" => (affix, cased),
         "" if field.is_empty() => ("", cased),
-        "" => (affix, cased),
+        "" | "fieldref" => (affix, cased),
         _ => ("", false),
     };
     let check = match modifier {
