@@ -58,6 +58,12 @@ impl Feeder {
         self.intake.take(input, &mut self.builder, &self.ledger, |_| true).map(|()| place)
     }
 
+    /// The next event is in another slab, whose number is returned.
+    pub fn close(&mut self) -> u64 {
+        self.builder.close();
+        self.builder.number()
+    }
+
     /// What was added so far belongs together and is complete: guests on `@detection` see the end of it, and forget it. Returns the
     /// number of the slab that the next event is in.
     pub fn end(&mut self) -> u64 {

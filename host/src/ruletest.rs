@@ -10,7 +10,6 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::correlate::Finished;
 use crate::kind;
 use crate::offline::{Feeder, Offline};
 use crate::reload::SourceFile;
@@ -325,78 +324,60 @@ pub fn run(offline: Offline, files: &[SourceFile]) -> Report {
 /// Runs the events of all tests through a loaded set, one test after the other, and says which rules matched which, and how many
 /// answers of guests were refused.
 ///
-/// A test that has to be alone has slabs of its own, and what guests on `@detection` knew before is forgotten. That is dear: such a
-/// guest starts anew. All other tests share slabs, and what is found about one of their events is found about that test.
+/// Each test has slabs of its own: events of two tests may be the same to the last bit, and in one slab they would be one. For a
+/// test that has to be alone, guests on `@detection` forget what came before; that is dear, because they start anew.
 pub fn watch(offline: Offline, cases: &[Case]) -> (Vec<Seen>, u64) {
-    let hits: Mutex<Hits> = Mutex::default();
+    // Which rule files matched in which slab.
+    let hits: Mutex<BTreeMap<u64, BTreeSet<String>>> = Mutex::default();
     let (fed, ledger) = offline.run(
         |feeder| feed(feeder, cases),
-        |finished| hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&finished),
+        |finished| {
+            let mut hits = hits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // What is only for correlations is no match of the file.
+            let delivered = finished.found.iter().filter(|f| f.detection.analytic.deliver);
+            let files = delivered.map(|f| f.detection.analytic.file.clone());
+            hits.entry(finished.flight.slab.number).or_default().extend(files);
+        },
     );
     let hits = hits.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let seen = |fed: Fed| {
-        let of_events = fed.events.iter().filter_map(|place| hits.events.get(place)).flatten();
-        let of_slabs = hits.slabs.range(fed.slabs).flat_map(|(_, files)| files);
-        let matched = of_events.chain(of_slabs).cloned().collect();
-        Seen { matched, fed: fed.events.len(), error: fed.error }
+        let matched = hits.range(fed.slabs).flat_map(|(_, files)| files).cloned().collect();
+        Seen { matched, fed: fed.events, error: fed.error }
     };
     let refused = ledger.guests().iter().map(|(_, account)| account.refused.get()).sum();
     (fed.into_iter().map(seen).collect(), refused)
 }
 
-/// Files of rules that matched, by the place of the event in host order and by the slab.
-#[derive(Default)]
-struct Hits {
-    events: BTreeMap<u64, BTreeSet<String>>,
-    slabs: BTreeMap<u64, BTreeSet<String>>,
-}
-
-impl Hits {
-    fn add(&mut self, finished: &Finished) {
-        let slab = &finished.flight.slab;
-        // What is only for correlations is no match of the file.
-        for detection in finished.found.iter().map(|f| &f.detection).filter(|d| d.analytic.deliver) {
-            let file = &detection.analytic.file;
-            self.slabs.entry(slab.number).or_default().insert(file.clone());
-            // A row made from an event counts as that event.
-            let row = detection.row.map(|r| slab.primary_of(r as usize).unwrap_or(r as usize));
-            if let Some(row) = row.and_then(|r| slab.rows.get(r)) {
-                self.events.entry(row.seq).or_default().insert(file.clone());
-            }
-        }
-    }
-}
-
 /// The events of one test as they were fed.
 struct Fed {
-    /// Places in host order.
-    events: Vec<u64>,
-    /// Of a test that is alone.
+    events: usize,
     slabs: Range<u64>,
     error: Option<String>,
 }
 
 fn feed(feeder: &mut Feeder, cases: &[Case]) -> Vec<Fed> {
     let mut line = 1;
-    // Number of the next slab, while nothing is open or remembered.
-    let mut fresh = None;
+    let mut slab = 0;
+    // Nothing is remembered of earlier tests.
+    let mut fresh = true;
     let mut all = Vec::with_capacity(cases.len());
     for case in cases {
-        let mut fed = Fed { events: Vec::new(), slabs: 0..0, error: case.events.as_ref().err().cloned() };
-        if case.alone {
-            fed.slabs.start = fresh.unwrap_or_else(|| feeder.end());
+        if case.alone && !fresh {
+            slab = feeder.end();
         }
+        let mut fed = Fed { events: 0, slabs: slab..slab, error: case.events.as_ref().err().cloned() };
         for text in case.events.iter().flatten() {
             match feeder.add(&Input::Line { number: line, text }) {
-                Ok(place) => {
-                    fed.events.push(place);
+                Ok(_) => {
+                    fed.events += 1;
                     line += 1;
                 }
                 Err(e) => fed.error = Some(crate::text::chain(&e)),
             }
         }
-        fresh = case.alone.then(|| feeder.end());
-        fed.slabs.end = fresh.unwrap_or_default();
+        slab = if case.alone { feeder.end() } else { feeder.close() };
+        fresh = case.alone;
+        fed.slabs.end = slab;
         all.push(fed);
     }
     all
