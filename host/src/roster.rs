@@ -111,7 +111,9 @@ pub fn of(generation: &Generation, running: Option<&Running<'_>>) -> Vec<Line> {
     for analytic in generation.guests().flat_map(|g| &g.plan.analytics) {
         starts.entry(&analytic.file).or_default().push(analytic.line);
     }
-    starts.values_mut().for_each(|lines| lines.sort_unstable());
+    for lines in starts.values_mut() {
+        lines.sort_unstable();
+    }
 
     let mut lines = Vec::new();
     for guest in generation.guests() {
@@ -163,7 +165,7 @@ fn line(
     running: Option<&Running<'_>>,
 ) -> Line {
     // A silence in the rule's file may keep what the guest would say; that nothing is fed is a fact all the same.
-    let fed = subscription(guest, analytic).is_none_or(|s| s.is_some());
+    let fed = number(analytic).is_none_or(|n| subscription(guest, n).is_some());
     if !fed && !reasons.iter().any(|r| r.code == NOT_FED) {
         let message = "no event of this host belongs to the log source of this rule: it never matches".to_owned();
         reasons.push(Reason { code: NOT_FED.to_owned(), message, help: String::new(), line: analytic.line });
@@ -234,15 +236,19 @@ pub fn log_source(analytic: &Analytic) -> Option<String> {
 
 const NOT_COLLECTED: &str = "not-collected";
 
-/// What the rule gets its events by, if its guest says so: None inside = nothing here feeds it.
-fn subscription<'g>(guest: &'g Guest, analytic: &Analytic) -> Option<Option<&'g Subscription>> {
-    let number = analytic.metadata.get("subscription")?.as_u64()?;
-    Some(guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number))
+/// Number of the subscription that the rule gets its events by, if its guest says so.
+fn number(analytic: &Analytic) -> Option<u64> {
+    analytic.metadata.get("subscription")?.as_u64()
+}
+
+/// That subscription; None = nothing here feeds it.
+fn subscription(guest: &Guest, number: u64) -> Option<&Subscription> {
+    guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number)
 }
 
 /// Why no event kind of the rule's subscription is attached, if none is.
 fn not_collected(guest: &Guest, analytic: &Analytic, kinds: &[KindStatus]) -> Option<Reason> {
-    let subscription = subscription(guest, analytic)??;
+    let subscription = subscription(guest, number(analytic)?)?;
     let mut failed = Vec::new();
     for kind in subscription.selection.wanted().filter_map(KindId::spec) {
         let status = kinds.iter().find(|s| s.kind.name() == kind.name)?;

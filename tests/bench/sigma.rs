@@ -114,7 +114,7 @@ impl Ours {
         let before = thread_cpu();
         let views: Vec<File<'_>> = rules.iter().map(|r| File { name: &r.name, content: r.text.as_bytes() }).collect();
         let set = compile(&views, &Options::default());
-        let native_ready = thread_cpu() - before;
+        let native_ready = thread_cpu().saturating_sub(before);
         assert_eq!(set.rules.len(), rules.len(), "{:?}", set.diagnostics.first());
         assert_eq!(set.streams.len(), 1, "the rules of process_creation are one stream");
         let files: Vec<(String, Vec<u8>)> =
@@ -122,10 +122,10 @@ impl Ours {
         let path = guests().join("sigma.wasm");
         let (cpu, wall) = (thread_cpu(), Instant::now());
         let component = super::component(runtime, "sigma", &path);
-        let (compiled, compiled_wall) = (thread_cpu() - cpu, wall.elapsed());
+        let (compiled, compiled_wall) = (thread_cpu().saturating_sub(cpu), wall.elapsed());
         let (cpu, wall) = (thread_cpu(), Instant::now());
         let guest = super::load(runtime, &component, "sigma", &files);
-        let (loaded, loaded_wall) = (thread_cpu() - cpu, wall.elapsed());
+        let (loaded, loaded_wall) = (thread_cpu().saturating_sub(cpu), wall.elapsed());
         print(json!({
             "bench": "sigma-ready", "rules": rules.len(), "native_ms": native_ready.as_millis() as u64,
             "guest_compiled_ms": compiled.as_millis() as u64, "guest_compiled_wall_ms": compiled_wall.as_millis() as u64,
@@ -229,7 +229,7 @@ impl Ours {
                 columns.eval(&self.set, self.stream, &mut scratch, |row, rule| matches.push((at + row, rule)));
                 at += columns.rows as u32;
             }
-            best = best.min((thread_cpu() - before).as_nanos() as f64 / part.len() as f64);
+            best = best.min((thread_cpu().saturating_sub(before)).as_nanos() as f64 / part.len() as f64);
         }
         (best, matches)
     }
@@ -262,7 +262,7 @@ impl Ours {
                 let slab = reader.slab(records);
                 let start = thread_cpu();
                 black_box(self.guest.project(&slab));
-                projection += (thread_cpu() - start).as_nanos();
+                projection += (thread_cpu().saturating_sub(start)).as_nanos();
             }
             let each = |ns: u128| ns as f64 / part.len() as f64;
             result.decode = result.decode.min(each(decode));

@@ -97,7 +97,9 @@ fn exec(own: Id, parent: Id, exe: &str, command: &str, directory: &str, uid: u32
         bytes.extend_from_slice(&[u8::from(!slice.is_empty()), 0, 0, 0]);
         at += slice.len();
     }
-    slices.iter().for_each(|s| bytes.extend_from_slice(s));
+    for slice in slices {
+        bytes.extend_from_slice(slice);
+    }
     let length = bytes.len() as u32;
     let mut header = |name, value: &[u8]| set::<Header>(&mut bytes, 0, name, value);
     header("length", &length.to_ne_bytes());

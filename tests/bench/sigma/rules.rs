@@ -80,7 +80,7 @@ fn derive(original: &Value, number: u64) -> Value {
     let mut random = Random::new(SEED << 32 | number);
     let keep_programs = random.below(4) == 0;
     let mut rule = original.clone();
-    rule["id"] = format!("{:08x}-0000-4000-8000-{number:012x}", SEED).into();
+    rule["id"] = format!("{SEED:08x}-0000-4000-8000-{number:012x}").into();
     rule["title"] = format!("Derived {number}").into();
     let Some(object) = rule.as_object_mut() else { return rule };
     object.remove("name");
@@ -111,7 +111,7 @@ fn change(value: &mut Value, field: &str, keep_programs: bool, random: &mut Rand
     match value {
         Value::Object(items) => items.iter_mut().for_each(|(field, v)| change(v, field, keep_programs, random)),
         Value::Array(items) => items.iter_mut().for_each(|v| change(v, field, keep_programs, random)),
-        Value::String(text) if !field.contains("|re") && !(keep_programs && is_program(field)) => {
+        Value::String(text) if !(field.contains("|re") || keep_programs && is_program(field)) => {
             *text = fresh(text, random);
         }
         _ => {}

@@ -261,7 +261,9 @@ pub fn synthesised(rule: &Rule, random: &mut Random) -> Vec<Event> {
         // A choice of values may contradict itself or meet a filter: several are tried.
         for _ in 0..4 {
             let mut made = Made::default();
-            set.iter().for_each(|selection| made.selection(selection, random));
+            for selection in set {
+                made.selection(selection, random);
+            }
             events.push(made.event(random));
         }
     }

@@ -443,7 +443,9 @@ fn finds_what_the_naive_one_finds() {
             Naive { specs: &specs, windows: vec![BTreeMap::new(); specs.len()], opened: 0, found: Vec::new() };
         let mut sorted = rows.clone();
         sorted.sort_by_key(|r| (r.time, r.seq));
-        sorted.iter().for_each(|row| naive.row(row));
+        for row in &sorted {
+            naive.row(row);
+        }
         naive.close(u64::MAX);
         naive.found.sort();
         for most in [1, 50] {
