@@ -261,7 +261,7 @@ pub fn synthesised(rule: &Rule, random: &mut Random) -> Vec<Event> {
         // A choice of values may contradict itself or meet a filter: several are tried.
         for _ in 0..4 {
             let mut made = Made::default();
-            for selection in set {
+            for selection in &set {
                 made.selection(selection, random);
             }
             events.push(made.event(random));
