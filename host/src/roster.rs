@@ -111,7 +111,9 @@ pub fn of(generation: &Generation, running: Option<&Running<'_>>) -> Vec<Line> {
     for analytic in generation.guests().flat_map(|g| &g.plan.analytics) {
         starts.entry(&analytic.file).or_default().push(analytic.line);
     }
-    starts.values_mut().for_each(|lines| lines.sort_unstable());
+    for lines in starts.values_mut() {
+        lines.sort_unstable();
+    }
 
     let mut lines = Vec::new();
     for guest in generation.guests() {
@@ -163,8 +165,7 @@ fn line(
     running: Option<&Running<'_>>,
 ) -> Line {
     // A silence in the rule's file may keep what the guest would say; that nothing is fed is a fact all the same.
-    let fed = subscription(guest, analytic).is_none_or(|s| s.is_some());
-    if !fed && !reasons.iter().any(|r| r.code == NOT_FED) {
+    if matches!(by(guest, analytic), By::Nothing) && !reasons.iter().any(|r| r.code == NOT_FED) {
         let message = "no event of this host belongs to the log source of this rule: it never matches".to_owned();
         reasons.push(Reason { code: NOT_FED.to_owned(), message, help: String::new(), line: analytic.line });
     }
@@ -234,15 +235,24 @@ pub fn log_source(analytic: &Analytic) -> Option<String> {
 
 const NOT_COLLECTED: &str = "not-collected";
 
-/// What the rule gets its events by, if its guest says so: None inside = nothing here feeds it.
-fn subscription<'g>(guest: &'g Guest, analytic: &Analytic) -> Option<Option<&'g Subscription>> {
-    let number = analytic.metadata.get("subscription")?.as_u64()?;
-    Some(guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number))
+/// What a rule gets its events by.
+enum By<'g> {
+    Subscription(&'g Subscription),
+    /// Nothing here feeds it.
+    Nothing,
+    /// Its guest does not say.
+    Unsaid,
+}
+
+fn by<'g>(guest: &'g Guest, analytic: &Analytic) -> By<'g> {
+    let Some(number) = analytic.metadata.get("subscription").and_then(Json::as_u64) else { return By::Unsaid };
+    let found = guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number);
+    found.map_or(By::Nothing, By::Subscription)
 }
 
 /// Why no event kind of the rule's subscription is attached, if none is.
 fn not_collected(guest: &Guest, analytic: &Analytic, kinds: &[KindStatus]) -> Option<Reason> {
-    let subscription = subscription(guest, analytic)??;
+    let By::Subscription(subscription) = by(guest, analytic) else { return None };
     let mut failed = Vec::new();
     for kind in subscription.selection.wanted().filter_map(KindId::spec) {
         let status = kinds.iter().find(|s| s.kind.name() == kind.name)?;

@@ -240,7 +240,9 @@ fn try_all(
     if refused > 0 {
         // Who was not seen to match may have matched.
         let why = format!("{refused} answers about its mutants were refused");
-        mutants.iter().for_each(|m| rules[m.rule].why = Some(why.clone()));
+        for mutant in mutants {
+            rules[mutant.rule].why = Some(why.clone());
+        }
         return Ok(());
     }
     for (number, mutant) in mutants.iter().enumerate() {
