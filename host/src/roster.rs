@@ -165,8 +165,7 @@ fn line(
     running: Option<&Running<'_>>,
 ) -> Line {
     // A silence in the rule's file may keep what the guest would say; that nothing is fed is a fact all the same.
-    let fed = number(analytic).is_none_or(|n| subscription(guest, n).is_some());
-    if !fed && !reasons.iter().any(|r| r.code == NOT_FED) {
+    if matches!(by(guest, analytic), By::Nothing) && !reasons.iter().any(|r| r.code == NOT_FED) {
         let message = "no event of this host belongs to the log source of this rule: it never matches".to_owned();
         reasons.push(Reason { code: NOT_FED.to_owned(), message, help: String::new(), line: analytic.line });
     }
@@ -236,19 +235,24 @@ pub fn log_source(analytic: &Analytic) -> Option<String> {
 
 const NOT_COLLECTED: &str = "not-collected";
 
-/// Number of the subscription that the rule gets its events by, if its guest says so.
-fn number(analytic: &Analytic) -> Option<u64> {
-    analytic.metadata.get("subscription")?.as_u64()
+/// What a rule gets its events by.
+enum By<'g> {
+    Subscription(&'g Subscription),
+    /// Nothing here feeds it.
+    Nothing,
+    /// Its guest does not say.
+    Unsaid,
 }
 
-/// That subscription; None = nothing here feeds it.
-fn subscription(guest: &Guest, number: u64) -> Option<&Subscription> {
-    guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number)
+fn by<'g>(guest: &'g Guest, analytic: &Analytic) -> By<'g> {
+    let Some(number) = analytic.metadata.get("subscription").and_then(Json::as_u64) else { return By::Unsaid };
+    let found = guest.plan.subscriptions.iter().find(|s| u64::from(s.number) == number);
+    found.map_or(By::Nothing, By::Subscription)
 }
 
 /// Why no event kind of the rule's subscription is attached, if none is.
 fn not_collected(guest: &Guest, analytic: &Analytic, kinds: &[KindStatus]) -> Option<Reason> {
-    let subscription = subscription(guest, number(analytic)?)?;
+    let By::Subscription(subscription) = by(guest, analytic) else { return None };
     let mut failed = Vec::new();
     for kind in subscription.selection.wanted().filter_map(KindId::spec) {
         let status = kinds.iter().find(|s| s.kind.name() == kind.name)?;

@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn each_value_is_a_test_of_its_own() {
-        let text = "tests:\n- {name: n, expect: match, event: {kind: k, A: 1, B: 2}, each: {A: [x, y], B: [null]}}\n";
+        let text = "tests:\n- {name: n, expect: match, event: {kind: k, A: 1, B: 2}, each: {A: [x, z], B: [null]}}\n";
         let found = cases(text).unwrap();
         let told: Vec<(&str, &Json, &Json)> = found
             .iter()
@@ -432,8 +432,8 @@ mod tests {
                 (c.name.as_str(), &event["A"], &event["B"])
             })
             .collect();
-        let (x, y, one, two) = (Json::from("x"), Json::from("y"), Json::from(1), Json::from(2));
-        assert_eq!(told, [("n (A: x)", &x, &two), ("n (A: y)", &y, &two), ("n (B: null)", &one, &Json::Null)]);
+        let (x, z, one, two) = (Json::from("x"), Json::from("z"), Json::from(1), Json::from(2));
+        assert_eq!(told, [("n (A: x)", &x, &two), ("n (A: z)", &z, &two), ("n (B: null)", &one, &Json::Null)]);
         for bad in ["each: {A: x}, event: {kind: k}", "each: {A: []}, event: {kind: k}", "each: {A: [x]}"] {
             assert!(cases(&format!("tests:\n- {{name: n, expect: match, {bad}}}\n")).is_err(), "{bad}");
         }

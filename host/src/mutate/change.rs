@@ -346,7 +346,7 @@ mod tests {
         };
         for (item, wanted) in [
             ("A: true", "A: false"),
-            ("A: null", "\"A\": \"altered\""),
+            ("A: null", "A: \"altered\""),
             ("A|exists: false", "\"A|exists\": true"),
             ("A: '5'", r#"A: "5\u0001""#),
             ("A|cidr: 10.0.0.0/8", r#""A|cidr": "10.0.0.0/32""#),
@@ -354,7 +354,7 @@ mod tests {
             ("A|re: x", r#""A|re": "(?:x)\\x01""#),
         ] {
             let text = altered(item).unwrap();
-            assert!(text.contains(wanted.trim_start_matches("A: ")) || text.contains(wanted), "{item}: {text}");
+            assert!(text.contains(wanted), "{item}: {text}");
         }
         assert_eq!(altered("A|expand: '%x%'"), None);
     }

@@ -184,8 +184,8 @@ mod tests {
         let read = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(read(&write(&documents)), read(source));
         let Data::Map(pairs) = &documents[0].data else { panic!("a map") };
-        let j = &pairs[7].1;
-        assert_eq!((j.line, j.column, j.text()), (7, 4, Some("two lines")));
+        let j = &pairs[6].1;
+        assert_eq!((j.line, j.column, j.text()), (8, 3, Some("two lines")));
     }
 
     #[test]
