@@ -205,7 +205,12 @@ impl Live {
 
     /// Lines printed so far.
     pub fn printed(&self) -> Vec<String> {
-        self.out.lock().expect("no reader panics").clone()
+        self.printed_since(0)
+    }
+
+    /// Lines printed so far but for the first `skip`: for who looks often.
+    pub fn printed_since(&self, skip: usize) -> Vec<String> {
+        self.out.lock().expect("no reader panics")[skip..].to_vec()
     }
 
     /// Alerts printed so far whose line holds `marker`.
@@ -221,9 +226,14 @@ impl Live {
 
     /// Sends a signal and waits for the end; alerts in flight are printed before.
     pub fn end(&mut self, signal: i32) -> std::process::ExitStatus {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
         // SAFETY: kill(2) with the pid of our own child that was not waited for yet.
         unsafe { libc::kill(self.pid(), signal) };
-        self.wait()
     }
 
     /// Waits for the end.

@@ -127,18 +127,18 @@ mod tests {
     use super::*;
     use crate::sensor::ebpf::{KindCount, PathOp, PathTest, Paths, Wish};
 
-    fn open() -> Kind {
-        Kind::ALL.iter().copied().find(|k| k.name() == "security_file_open").expect("a kind")
+    fn bulk() -> Kind {
+        Kind::ALL.iter().copied().find(|k| k.class() == picket_ebpf::Class::Bulk).expect("a kind")
     }
 
     fn counters(left_out: u64, submitted: u64) -> Counters {
         let count = KindCount { submitted, filtered: [("path", left_out), ("own", 7)].into(), ..KindCount::default() };
-        Counters { kinds: [(open(), count)].into(), read: submitted, ..Counters::default() }
+        Counters { kinds: [(bulk(), count)].into(), read: submitted, ..Counters::default() }
     }
 
     fn set(paths: Paths) -> InterestSet {
         let mut set = InterestSet::default();
-        set.add_paths(open(), 0, &Wish { any: paths, change: Paths::Nothing });
+        set.add_paths(bulk(), 0, &Wish { any: paths, change: Paths::Nothing });
         set
     }
 
@@ -154,7 +154,8 @@ mod tests {
         let cost = forecast.predict(&narrow, &set(Paths::Everything), &now).expect("it is wider");
         // 2 µs a record.
         assert_eq!((cost.predicted, cost.events_per_s, cost.core_share), (true, 5_000.0, Some(0.01)));
-        assert_eq!(cost.to_string(), "will add at most 5000 events/s, +1.00 % of a core (security_file_open 5000)");
+        let kind = bulk().name();
+        assert_eq!(cost.to_string(), format!("will add at most 5000 events/s, +1.00 % of a core ({kind} 5000)"));
         assert_eq!(forecast.predict(&narrow, &narrow.clone(), &now), None, "nothing new is wanted");
         assert_eq!(forecast.predict(&set(Paths::Everything), &narrow, &now), None, "less is wanted");
     }
@@ -163,7 +164,7 @@ mod tests {
     fn a_new_kind_is_told_of_once_and_after_a_while() {
         let start = Instant::now();
         let mut forecast = Forecast::default();
-        forecast.added([(open(), 100)].into(), start);
+        forecast.added([(bulk(), 100)].into(), start);
         let usage =
             |seconds: u64, counters| Usage { at: start + Duration::from_secs(seconds), counters, busy: Duration::ZERO };
         let counts = counters(0, 500);

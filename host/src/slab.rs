@@ -131,6 +131,8 @@ pub struct Slab {
     pub(crate) every_open: bool,
     /// No later slab brings an event older than this (unix ns).
     pub watermark: u64,
+    /// Nothing that follows belongs with what came before.
+    pub ends: bool,
     /// Machine and boot the events come from; part of every alert id.
     pub origin: Arc<Origin>,
 }

@@ -66,6 +66,7 @@ pub fn run(print: &dyn Fn(Value)) {
     }
     let scratch = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(scratch.path().join("target"), "x").expect("a file");
+    delay(scratch.path(), print);
     for load in &LOADS {
         let mut costs: Vec<(&str, f64)> = Vec::new();
         for peer in [Peer::Nothing, Peer::Picket, Peer::Auditd, Peer::Bpftrace] {
@@ -88,7 +89,6 @@ pub fn run(print: &dyn Fn(Value)) {
             print(json!({ "bench": "live", "load": load.name, "picket_to_auditd": round(own / audit) }));
         }
     }
-    delay(scratch.path(), print);
 }
 
 fn round(seconds: f64) -> f64 {
@@ -229,9 +229,9 @@ fn delay(scratch: &Path, print: &dyn Fn(Value)) {
 
 /// How long ago the events happened whose alerts were printed since the last look.
 fn look(live: &Live, seen: &mut usize, delays: &mut Vec<Duration>) {
-    let printed = live.printed();
+    let printed = live.printed_since(*seen);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    for line in &printed[*seen..] {
+    for line in &printed {
         let alert: Value = serde_json::from_str(line).expect("JSON");
         let at: Option<jiff::Timestamp> = alert["first"].as_str().and_then(|t| t.parse().ok());
         if let Some(at) = at {
@@ -239,5 +239,5 @@ fn look(live: &Live, seen: &mut usize, delays: &mut Vec<Duration>) {
             delays.push(now.saturating_sub(then));
         }
     }
-    *seen = printed.len();
+    *seen += printed.len();
 }

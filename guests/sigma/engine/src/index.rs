@@ -143,7 +143,7 @@ impl Index {
                 Test::Number(Exact(number)) => index.numbers.entry(number.key()).or_default().push(atom),
                 Test::Regex(regex) if regex.required.is_empty() => index.scan.push(atom),
                 Test::Regex(regex) => regex.required.iter().for_each(|l| search(l, At::Perhaps)),
-                Test::Network(_) | Test::Compare(..) => index.scan.push(atom),
+                Test::Network(_) | Test::Compare(..) | Test::Time(..) => index.scan.push(atom),
                 Test::Exists => index.exists.push(atom),
                 Test::Missing => index.missing.push(atom),
                 Test::Null => index.null.push(atom),

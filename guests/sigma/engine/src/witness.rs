@@ -88,6 +88,7 @@ fn cost(test: &Test) -> Option<f64> {
         Test::Number(_) => (10.0, HASHED),
         Test::Network(_) => (4.0, 0.02),
         Test::Compare(..) => (1.0, 0.02),
+        Test::Time(..) => (2.0, 0.05),
         Test::Regex(regex) if !regex.required.is_empty() => {
             let worst = regex.required.iter().map(|l| anywhere(l)).fold(f64::INFINITY, f64::min);
             (worst - (regex.required.len() as f64).log2(), 0.005)
