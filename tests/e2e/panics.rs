@@ -11,7 +11,7 @@ struct Log;
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let builder = std::thread::current().name() == Some("builder");
-        assert!(!builder || !String::from_utf8_lossy(line).contains("the new kinds add about"), "the log panics");
+        assert!(!builder || !String::from_utf8_lossy(line).contains("the reload adds"), "the log panics");
         std::io::stderr().write_all(line)?;
         Ok(line.len())
     }
