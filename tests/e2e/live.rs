@@ -207,15 +207,10 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
     flood.join().unwrap();
     std::thread::sleep(Duration::from_secs(1));
     let status = run.status();
-    let kinds = status["sensor"]["kinds"].as_array().unwrap();
-    let dropped = |kind: &str| -> u64 {
-        let of_kind = kinds.iter().find(|k| k["kind"] == kind).unwrap();
-        of_kind["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
-    };
     for kind in ["sched_process_exec", "sched_process_fork", "sched_process_exit"] {
-        assert_eq!(dropped(kind), 0, "{kind} was lost");
+        assert_eq!(dropped(&status, kind), 0, "{kind} was lost");
     }
-    let opens = kinds.iter().find(|k| k["kind"] == "security_file_open").unwrap();
+    let opens = of_kind(&status, "security_file_open");
     // Every open of the generator was seen by the kernel side: submitted, or counted as dropped.
     let seen = opens["run"].as_u64().unwrap();
     assert!(seen >= opened.load(Ordering::Relaxed), "{seen} of {} opens", opened.load(Ordering::Relaxed));
@@ -223,9 +218,9 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
     eprintln!(
         "flood: {} opens by the generator, {seen} seen, {} dropped in the kernel, {shed} rows shed, 0 exec/fork/exit lost",
         opened.load(Ordering::Relaxed),
-        dropped("security_file_open")
+        dropped(&status, "security_file_open")
     );
-    assert!(dropped("security_file_open") + shed > 0, "the flood was no flood: {status}");
+    assert!(dropped(&status, "security_file_open") + shed > 0, "the flood was no flood: {status}");
 
     // What a reader that stands still loses is an event like others: a rule finds it, with the count of the status.
     let lost = |alerts: &[Value]| -> u64 {
@@ -236,12 +231,7 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
         drop(std::fs::File::open(run.dir.path().join("opened")));
     }
     live.signal(libc::SIGCONT);
-    let dropped_now = || -> u64 {
-        let status = run.status();
-        let kinds = status["sensor"]["kinds"].as_array().unwrap();
-        let opens = kinds.iter().find(|k| k["kind"] == "security_file_open").unwrap();
-        opens["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
-    };
+    let dropped_now = || dropped(&run.status(), "security_file_open");
     assert!(
         wait_until(|| {
             let told = lost(&live.alerts("Opens were lost"));
@@ -253,6 +243,16 @@ fn a_flood_of_opens_costs_no_exec_fork_or_exit() {
     );
     live.end(libc::SIGINT);
     assert!(!live.talk().contains("does not balance"), "{}", live.talk());
+}
+
+/// What a status says of a kind.
+fn of_kind<'s>(status: &'s Value, kind: &str) -> &'s Value {
+    status["sensor"]["kinds"].as_array().unwrap().iter().find(|k| k["kind"] == kind).unwrap()
+}
+
+/// Events of a kind that the kernel side lost, for whatever reason.
+fn dropped(status: &Value, kind: &str) -> u64 {
+    of_kind(status, kind)["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
 /// Execs with the marker and a number, about 300 a second, until told to stop.
