@@ -327,16 +327,18 @@ impl Work {
         let every_open = self.builder.slab.every_open;
         let live = self.shared.live.load_full();
         let known: Vec<_> = self.sensor.status().map(|s| s.kind).collect();
-        self.tell_cost(self.forecast.predict(
-            &collect::interest_set(&[&live], every_open),
-            &collect::interest_set(&[&next], every_open),
-            &Usage { at: Instant::now(), counters: &self.sensor.counters()?, busy: self.busy() },
-        ));
+        let wanted = collect::interest_set(&[&next], every_open);
+        // What was last reported is fresh enough for rates of minutes.
+        let SensorReport { at, counters, .. } = self.shared.report();
+        self.tell_cost(at.and_then(|at| {
+            let now = Usage { at, counters: &counters, busy: self.busy() };
+            self.forecast.predict(&collect::interest_set(&[&live], every_open), &wanted, &now)
+        }));
         self.sensor.attach(&collect::interest_set(&[&live, &next], every_open))?;
         self.builder.close();
         self.intake.audit = next.audit();
         self.shared.live.store(next.clone());
-        let kinds = self.sensor.attach(&collect::interest_set(&[&next], every_open))?;
+        let kinds = self.sensor.attach(&wanted)?;
         if next.collect != self.collect {
             for problem in self.sensor.ignore(&collect::ignore(&next.collect))? {
                 tracing::warn!(problem, "[collect] names what is not there");
@@ -353,7 +355,7 @@ impl Work {
         Ok(())
     }
 
-    /// Says what a reload costs, in the log and in the status.
+    /// Says what a reload costs, in the log and in the status. `tests/e2e/panics.rs` waits for the line in the log.
     fn tell_cost(&self, cost: Option<Cost>) {
         if let Some(cost) = &cost {
             tracing::info!("the reload {cost}");

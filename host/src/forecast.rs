@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use picket_ebpf::Kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::sensor::ebpf::{Counters, InterestSet};
 
@@ -25,25 +25,29 @@ const ENOUGH: u64 = 1_000;
 const BY_RULES: [&str; 2] = ["path", "class"];
 
 /// What a reload adds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Before the new rules are live, from what filters leave out; or counted afterwards.
     pub predicted: bool,
     pub events_per_s: f64,
     /// Share of one core that this process needs for them; the hooks themselves are measured by `picket status --cost`.
     pub core_share: Option<f64>,
-    pub by_kind: BTreeMap<&'static str, f64>,
+    pub by_kind: BTreeMap<String, f64>,
+}
+
+impl Cost {
+    /// All kinds together, as the log and the status say it.
+    pub fn sum(&self) -> String {
+        let how = if self.predicted { "will add at most" } else { "adds" };
+        let share = self.core_share.map(|share| format!(", +{:.2} % of a core", share * 100.0));
+        format!("{how} {} events/s{}", self.events_per_s, share.unwrap_or_default())
+    }
 }
 
 impl std::fmt::Display for Cost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let how = if self.predicted { "will add at most" } else { "adds" };
-        write!(f, "{how} {} events/s", self.events_per_s)?;
-        if let Some(share) = self.core_share {
-            write!(f, ", +{:.2} % of a core", share * 100.0)?;
-        }
         let kinds: Vec<String> = self.by_kind.iter().map(|(kind, rate)| format!("{kind} {rate}")).collect();
-        write!(f, " ({})", kinds.join(", "))
+        write!(f, "{} ({})", self.sum(), kinds.join(", "))
     }
 }
 
@@ -88,7 +92,7 @@ impl Forecast {
 
     /// What will be added by the kinds of which `next` wants more than `live`.
     pub fn predict(&self, live: &InterestSet, next: &InterestSet, now: &Usage<'_>) -> Option<Cost> {
-        let mark = self.older.as_ref().or(self.newer.as_ref())?;
+        let mark = self.mark()?;
         let seconds = now.at.duration_since(mark.at).as_secs_f64();
         let widened = live.widened_by(next);
         let rate = |kind: &Kind| {
@@ -108,14 +112,19 @@ impl Forecast {
     }
 
     fn cost(&self, predicted: bool, rates: impl Iterator<Item = (&'static str, f64)>, now: &Usage<'_>) -> Cost {
-        let by_kind: BTreeMap<_, _> = rates.map(|(kind, rate)| (kind, rate.round())).collect();
+        let by_kind: BTreeMap<_, _> = rates.map(|(kind, rate)| (kind.to_owned(), rate.round())).collect();
         let events_per_s: f64 = by_kind.values().sum();
         let core_share = self.seconds_per_record(now).map(|seconds| events_per_s * seconds);
         Cost { predicted, events_per_s, core_share, by_kind }
     }
 
+    /// What rates count from.
+    fn mark(&self) -> Option<&Mark> {
+        self.older.as_ref().or(self.newer.as_ref())
+    }
+
     fn seconds_per_record(&self, now: &Usage<'_>) -> Option<f64> {
-        let mark = self.older.as_ref().or(self.newer.as_ref())?;
+        let mark = self.mark()?;
         let records = now.counters.read.saturating_sub(mark.counters.read);
         let busy = now.busy.saturating_sub(mark.busy).as_secs_f64();
         (records >= ENOUGH).then(|| busy / records as f64)

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use serde::Deserialize as _;
 use serde_json::Value as Json;
 
 use crate::control::{self, Request};
+use crate::forecast::Cost;
 
 use super::args::{ExitCode, Format, Global, StatusArgs};
 use super::cost;
@@ -89,11 +91,8 @@ fn human(s: &Json) -> String {
     if s["sensor"]["too_many_paths"] == true {
         let _ = writeln!(out, "  every path is collected: rules are about too many for the kernel side");
     }
-    let cost = &s["sensor"]["reload_cost"];
-    if let Some(rate) = cost["events_per_s"].as_f64() {
-        let how = if cost["predicted"] == true { "will add at most" } else { "adds" };
-        let share = cost["core_share"].as_f64().map(|s| format!(", +{:.2} % of a core", s * 100.0));
-        let _ = writeln!(out, "  the last reload {how} {rate} events/s{}", share.unwrap_or_default());
+    if let Ok(cost) = Cost::deserialize(&s["sensor"]["reload_cost"]) {
+        let _ = writeln!(out, "  the last reload {}", cost.sum());
     }
     let privileges = &s["privileges"];
     let confined = if privileges["no_new_privs"] == true { "no_new_privs" } else { "new privileges are possible" };
