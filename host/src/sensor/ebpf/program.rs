@@ -124,18 +124,33 @@ pub fn attach(program: &mut Program, spec: &Spec) -> Result<Attached, String> {
 /// An error with its sources, and of a verifier's log only the last lines that say something.
 fn explain(error: &ProgramError) -> String {
     if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        let lines: Vec<&str> =
-            log.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("processed ")).collect();
-        let tail = lines[lines.len().saturating_sub(4)..].join(" | ");
+        let tail = tail(&verifier_log.to_string());
         return if tail.is_empty() { io_error.to_string() } else { format!("{io_error}: {tail}") };
     }
     chain(error)
 }
 
+/// What the verifier says of its work, whatever came of it: of no use to who asks why, and other numbers each time.
+const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+
+/// The last lines of a verifier's log that say something.
+fn tail(log: &str) -> String {
+    let says = |line: &&str| !line.trim().is_empty() && !STATISTICS.iter().any(|s| line.starts_with(s));
+    let lines: Vec<&str> = log.lines().filter(says).collect();
+    lines[lines.len().saturating_sub(4)..].join(" | ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_verifiers_statistics_are_no_reason() {
+        let log = "one\ntwo\n\nthree\nfour\nwhy it is refused\nverification time 294 usec\nstack depth 0+0\n\
+                   processed 0 insns (limit 1000000)\n";
+        assert_eq!(tail(log), "two | three | four | why it is refused");
+        assert_eq!(tail("verification time 1 usec\n"), "");
+    }
 
     #[test]
     fn names_say_kind_rung_and_target() {
