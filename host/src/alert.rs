@@ -3,7 +3,6 @@
 //! The id is a hash over where the event comes from, what found it and which event it was: a replay, a retry and a restart
 //! make the same id, so a receiver can drop repeats.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -11,8 +10,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use crate::correlate::{self, Finished, Found};
 use crate::detection::{Analytic, Detection, Level};
-use crate::guest::{Guest, Handled};
+use crate::guest::Guest;
 use crate::kind::{self, Access, Catalogue};
 use crate::ledger::Ledger;
 use crate::pipeline::Flight;
@@ -119,8 +119,8 @@ pub struct Alert {
     /// Fields the guest added.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub fields: serde_json::Map<String, serde_json::Value>,
-    /// Ids of alerts this one was made from.
-    pub related: Vec<String>,
+    /// What this one was made from, oldest first.
+    pub related: Vec<Related>,
     /// The event in the model's shape; as read when it was replayed.
     #[schemars(with = "serde_json::Value")]
     pub event: Option<Box<RawValue>>,
@@ -225,6 +225,31 @@ pub struct Matched {
     pub value: String,
 }
 
+/// A detection that another was made from.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Related {
+    /// Its number on this host.
+    pub seq: u64,
+    /// Id of its alert, had it been delivered or not. This and what follows is null if it is too long ago.
+    pub id: Option<String>,
+    /// Id of its rule.
+    pub rule: Option<String>,
+    /// Time of its event, RFC 3339.
+    pub time: Option<String>,
+}
+
+impl Related {
+    fn of(related: &correlate::Related) -> Related {
+        let known = related.known.as_ref();
+        Related {
+            seq: related.seq,
+            id: known.map(|k| k.id.to_string()),
+            rule: known.map(|k| k.rule.to_string()),
+            time: known.map(|k| kind::time_text(k.time)),
+        }
+    }
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct About {
     pub version: String,
@@ -251,44 +276,38 @@ pub struct Ready {
     pub line: Arc<[u8]>,
 }
 
-/// The alerts of a slab, in the order of detectors and rows; the same rule on the same event makes one.
-pub fn of_slab(flight: &Flight, said: Vec<(String, Handled)>, ledger: &Ledger) -> Vec<(Alert, Ready)> {
+/// The alerts of what was found, in its order; what is only for other detectors makes none.
+pub fn of(finished: &Finished, ledger: &Ledger) -> Vec<(Alert, Ready)> {
+    let account = &ledger.detections;
     let mut alerts: Vec<(Alert, Ready)> = Vec::new();
-    let mut seen = HashSet::new();
-    for (lane, handled) in said {
-        let account = &ledger.detections;
-        account.reported.add(handled.detections.len() as u64);
-        let Some(guest) = flight.detector(&lane).map(|l| &l.guest) else { continue };
-        for detection in &handled.detections {
-            if !detection.analytic.deliver {
-                account.internal.add(1);
-                continue;
+    for found in &finished.found {
+        if !found.detection.analytic.deliver {
+            account.internal.add(1);
+            continue;
+        }
+        let alert = make(&finished.flight, found);
+        match alert.ready() {
+            Ok(ready) => {
+                account.alerts.add(1);
+                alerts.push((alert, ready));
             }
-            let alert = make(flight, guest, detection);
-            if !seen.insert(alert.id.clone()) {
-                account.duplicates.add(1);
-                continue;
-            }
-            match alert.ready() {
-                Ok(ready) => {
-                    account.alerts.add(1);
-                    alerts.push((alert, ready));
-                }
-                // Every part of an alert is text, numbers and JSON that was just written.
-                Err(e) => tracing::error!(id = %alert.id, error = %e, "an alert could not be written as JSON"),
-            }
+            // Every part of an alert is text, numbers and JSON that was just written.
+            Err(e) => tracing::error!(id = %alert.id, error = %e, "an alert could not be written as JSON"),
         }
     }
     alerts
 }
 
 /// Makes the alert of a detection.
-pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
-    let slab = &flight.slab;
+pub fn make(flight: &Flight, found: &Found) -> Alert {
+    let Found { guest, slab, detection, id, related } = found;
     let analytic = &detection.analytic;
     let row = detection.row.map(|r| r as usize).filter(|r| *r < slab.len());
     let process = row.and_then(|r| slab.rows[r].process.as_deref());
-    let time = kind::time_text(row.map_or(slab.watermark, |r| slab.rows[r].time));
+    // Of everything it was made from, where it was made from anything.
+    let times = related.iter().filter_map(|r| Some(r.known.as_ref()?.time));
+    let time = row.map_or(slab.watermark, |r| slab.rows[r].time);
+    let (first, last) = (times.clone().min().unwrap_or(time), times.max().unwrap_or(time));
     let level = detection.level.unwrap_or(analytic.level);
     let system = |name: &str| row.map(|r| system_value(slab, r, name));
     let number = |name: &str| match system(name) {
@@ -299,7 +318,7 @@ pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
     let origin = &slab.origin;
     Alert {
         v: FORMAT,
-        id: identity(slab, row, guest, detection),
+        id: id.to_string(),
         episode: digest(&[
             origin.machine.as_bytes(),
             guest.name.as_bytes(),
@@ -310,8 +329,8 @@ pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
         activity: Activity::New,
         severity: level,
         count: 1,
-        first: time.clone(),
-        last: time,
+        first: kind::time_text(first),
+        last: kind::time_text(last),
         title: analytic.title.clone(),
         message: message(analytic, image),
         rule: rule(analytic),
@@ -349,7 +368,7 @@ pub fn make(flight: &Flight, guest: &Guest, detection: &Detection) -> Alert {
             })
             .collect(),
         fields: detection.fields.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect(),
-        related: Vec::new(),
+        related: related.iter().map(Related::of).collect(),
         // What `render` writes is JSON; a row without an event has none.
         event: row.and_then(|r| RawValue::from_string(kind::render(slab, r)).ok()),
         gap: None,
@@ -393,10 +412,16 @@ fn escape_controls(line: String) -> String {
     out
 }
 
-fn identity(slab: &Slab, row: Option<usize>, guest: &Guest, detection: &Detection) -> String {
+/// Id of the alert that a detection is. One that was made from others is known by the first of these: a window that is counted
+/// again, after a crash say, is the same alert.
+pub(crate) fn identity(slab: &Slab, guest: &Guest, detection: &Detection, related: &[correlate::Related]) -> String {
+    let row = detection.row.map(|r| r as usize).filter(|r| *r < slab.len());
     let origin = &slab.origin;
     let mut event: Vec<Vec<u8>> = Vec::new();
-    if let Some(r) = row {
+    if let Some(first) = related.first() {
+        event.push(b"@detection".to_vec());
+        event.push(first.known.as_ref().map_or_else(|| first.seq.to_string(), |k| k.id.to_string()).into_bytes());
+    } else if let Some(r) = row {
         let kind = text_of(&slab.value(r, &Access::Kind));
         let thread = system_value(slab, r, "System.HostThreadID");
         if kind.is_empty() || matches!(thread, Value::Absent | Value::Null) {

@@ -22,18 +22,20 @@ use crate::alert::{self, Cause, Gap, Ready};
 use crate::capture;
 use crate::collect;
 use crate::config::{CollectConfig, Config, FileEvent};
+use crate::correlate::{Correlation, Finished};
 use crate::deliver::{Deliver, DeliverError, Outgoing};
 use crate::dns;
 use crate::forecast::{Cost, Forecast, Usage};
 use crate::generation::Generation;
-use crate::guest::{Handled, thread_cpu};
+use crate::guest::thread_cpu;
 use crate::hashes::HashStage;
+use crate::hits::Hits;
 use crate::intake::Intake;
 use crate::kind::{self, Decoder, KindId, Loss};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::notice::{self, Notice, Outbox};
-use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
+use crate::pipeline::{Bounds, Builder, Outcome, Sequencer};
 use crate::process::{HashAccount, LookupError, Lookups, Table, TableCounters, Users};
 use crate::queue::{Gate, WhenFull};
 use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy, Probe};
@@ -85,6 +87,7 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     pub sensor: Mutex<SensorReport>,
     pub hashes: Arc<HashAccount>,
+    pub hits: Hits,
     pub gate: Arc<Gate>,
     pub stop: AtomicBool,
     /// Where the host's own alerts begin.
@@ -103,6 +106,7 @@ impl Shared {
             ledger: Arc::default(),
             sensor: Mutex::default(),
             hashes: Arc::default(),
+            hits: Hits::default(),
             gate: Arc::new(Gate::new(2 * config.dispatch.queue as usize + 64, WhenFull::ShedOldest)),
             stop: AtomicBool::new(false),
             outbox: Outbox::default(),
@@ -133,7 +137,7 @@ pub struct Pipeline {
 }
 
 /// What is done with each finished slab, in order, on the sequencer thread.
-pub type Done = Box<dyn FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send>;
+pub type Done = Box<dyn FnMut(Finished) + Send>;
 
 /// What happens to an alert after it is durable.
 pub type Print = Box<dyn FnMut(&alert::Alert, &Ready) + Send>;
@@ -190,10 +194,12 @@ impl Pipeline {
             forecast: Forecast::default(),
             reading: Duration::ZERO,
         };
+        let correlation = Correlation::new(shared.ledger.clone(), WhenFull::ShedOldest, exits.book.clone());
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let builder = spawn("builder").spawn(move || work.run()).map_err(DaemonError::Thread)?;
-        let sequencer =
-            spawn("sequencer").spawn(move || Sequencer::run(&inbox, &gate, done)).map_err(DaemonError::Thread)?;
+        let sequencer = spawn("sequencer")
+            .spawn(move || Sequencer::run(&inbox, &gate, correlation, done))
+            .map_err(DaemonError::Thread)?;
         Ok(Pipeline { shared, exits, publish, builder, sequencer })
     }
 
@@ -495,11 +501,12 @@ impl Alerts {
         Ok(Alerts { made, thread })
     }
 
-    /// For the sequencer: detections of a slab become alerts, each once. It waits while the spool cannot write.
-    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Flight, Vec<(String, Handled)>) + Send + use<> {
+    /// For the sequencer: what was found becomes alerts. It waits while the spool cannot write.
+    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Finished) + Send + use<> {
         let made = self.made.clone();
-        move |flight, said| {
-            let alerts = alert::of_slab(flight, said, &shared.ledger);
+        move |finished| {
+            shared.hits.note(finished);
+            let alerts = alert::of(finished, &shared.ledger);
             if !alerts.is_empty() {
                 // The alerts thread ends after the sequencer.
                 let _ = made.send(Made { alerts, durable: None });

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::guest::Guest;
+use crate::slab::Slab;
+
 /// Sigma's levels, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +73,31 @@ pub struct Detection {
     pub key: String,
     pub evidence: Vec<Evidence>,
     pub fields: Vec<(String, String)>,
+    /// Numbers of the `@detection` rows it was made from, oldest first.
+    pub related: Vec<u64>,
+}
+
+/// The detections of one slab as rows of `@detection`; without rows it only says how far event time has come.
+pub struct Detected {
+    pub slab: Arc<Slab>,
+    pub rows: Vec<DetectedRow>,
+    /// No later call brings an event older than this (unix ns); `u64::MAX` at the end of the input.
+    pub watermark: u64,
+}
+
+/// One row of `@detection`.
+pub struct DetectedRow {
+    /// Place among all of them; goes on over restarts.
+    pub seq: u64,
+    /// Time of the event, unix nanoseconds.
+    pub time: u64,
+    /// The event, if the detection is about one.
+    pub row: Option<u32>,
+    /// Id of the alert that the detection is, or would be.
+    pub id: Arc<str>,
+    pub guest: Arc<Guest>,
+    pub analytic: Arc<Analytic>,
+    pub level: Level,
 }
 
 /// How bad a finding about a rule, a config or a guest is.

@@ -1,9 +1,8 @@
 //! What is remembered about the watch, so that the next start can say how long nobody watched: one small file in the state
 //! directory, written at the start, every ten seconds, and at the end.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::alert::{Cause, Gap};
 use crate::kind;
 use crate::notice::Notice;
+use crate::whole;
 
 /// Name of the file within `state_dir`.
 const FILE: &str = "watch.json";
@@ -62,11 +62,7 @@ impl Watch {
 
     /// Replaces the file as a whole.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let aside = path.with_extension("json.new");
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(aside, path)
+        whole::write(path, &[&serde_json::to_vec(self)?])
     }
 
     /// The end of what it watched.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::collect::KindPaths;
 use crate::config::CollectConfig;
 use crate::detection::Diagnostic;
+use crate::guest::{DetectionField, Guest};
 use crate::kind::{Catalogue, KINDS, KindId, Opens};
 use crate::lane::Lane;
 
@@ -18,6 +19,8 @@ pub struct Generation {
     pub digest: String,
     pub enrichers: Vec<Arc<Lane>>,
     pub detectors: Vec<Arc<Lane>>,
+    /// Detectors on `@detection`.
+    pub correlators: Vec<Arc<Lane>>,
     pub catalogue: Catalogue,
     /// Per kind, how much of it the guests want.
     pub interest: Vec<Interest>,
@@ -63,6 +66,7 @@ impl Generation {
             digest: String::new(),
             enrichers: Vec::new(),
             detectors: Vec::new(),
+            correlators: Vec::new(),
             catalogue: Catalogue::default(),
             interest: vec![Interest::None; KINDS.len()],
             hashes: false,
@@ -74,8 +78,19 @@ impl Generation {
         }
     }
 
+    /// Those that are given events.
     pub fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
         self.enrichers.iter().chain(&self.detectors)
+    }
+
+    pub fn all_lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.lanes().chain(&self.correlators)
+    }
+
+    /// Each loaded guest once.
+    pub fn guests(&self) -> impl Iterator<Item = &Arc<Guest>> {
+        let only = self.correlators.iter().filter(|c| self.detectors.iter().all(|d| d.guest.name != c.guest.name));
+        self.lanes().chain(only).map(|l| &l.guest)
     }
 
     /// Whether rows of this kind go into slabs at all.
@@ -107,11 +122,18 @@ impl Generation {
 
     /// Whether one of these lanes asks for hashes of executables.
     pub fn wants_hashes<'l>(mut lanes: impl Iterator<Item = &'l Arc<Lane>>) -> bool {
-        lanes.any(|l| l.guest.plan.subscriptions.iter().flat_map(|s| &s.fields).any(|f| f.access.is_hash()))
+        lanes.any(|l| {
+            let plan = &l.guest.plan;
+            let found = plan.detections.iter().flat_map(|s| &s.fields).filter_map(|f| match f {
+                DetectionField::Event(bound) => Some(bound),
+                _ => None,
+            });
+            plan.subscriptions.iter().flat_map(|s| &s.fields).chain(found).any(|f| f.access.is_hash())
+        })
     }
 
     /// Number of analytics that are live.
     pub fn analytics(&self) -> usize {
-        self.detectors.iter().map(|l| l.guest.plan.analytics.len()).sum()
+        self.guests().map(|g| g.plan.analytics.len()).sum()
     }
 }

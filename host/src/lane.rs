@@ -8,10 +8,11 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::detection::Diagnostic;
-use crate::guest::{Guest, Handled, Instance, World, thread_cpu};
+use crate::correlate::{Book, Correlated};
+use crate::detection::{Detected, Diagnostic};
+use crate::guest::{Correlator, Guest, Handled, Instance, Kept, Place, World, thread_cpu};
 use crate::ledger::GuestAccount;
-use crate::pipeline::{Flight, Outcome};
+use crate::pipeline::{Answer, Flight, Outcome};
 use crate::queue::Queue;
 
 /// What a lane's thread works on.
@@ -19,11 +20,17 @@ pub enum Job {
     Slab(Arc<Flight>),
     /// A slab that the lane's successor trapped on: answer for it.
     Ask(Arc<Flight>, SyncSender<Handled>),
+    /// What was found in a slab, for a guest on `@detection`.
+    Detected(Arc<Flight>, Arc<Detected>),
+    /// The lane's successor, on `@detection`, goes on with what this one remembers.
+    HandOver(SyncSender<Option<Kept>>),
 }
 
 /// One loaded guest at work.
 pub struct Lane {
     pub guest: Arc<Guest>,
+    /// The guest's name; of its instance on `@detection`, with that behind it.
+    pub label: String,
     /// Digest over everything that decides what the guest does: equal inputs, same lane.
     pub inputs: String,
     /// What loading it said.
@@ -43,6 +50,8 @@ pub struct Start {
     pub diagnostics: Vec<Diagnostic>,
     pub queue: Queue<Job>,
     pub predecessor: Option<Arc<Lane>>,
+    /// How often what it remembers is written, if it remembers anything.
+    pub snapshot: Duration,
 }
 
 /// A new version trapped on rows that the version before handled: it has to go back.
@@ -58,6 +67,8 @@ pub struct Rejected {
 pub struct Exits {
     pub outcomes: Sender<Outcome>,
     pub rejected: Sender<Rejected>,
+    /// The numbers of what is found, and where guests keep what they make of it.
+    pub book: Arc<Book>,
     /// A thread of a lane panicked: slabs that it had are never answered for.
     pub died: Arc<AtomicBool>,
 }
@@ -66,7 +77,7 @@ pub struct Exits {
 pub type Inbox = (Receiver<Outcome>, Receiver<Rejected>);
 
 impl Exits {
-    /// The exits of a pipeline and their other ends.
+    /// The exits of a pipeline and their other ends. Nothing is kept for another run.
     #[expect(
         clippy::disallowed_methods,
         reason = "bounded by the gate: each slab on its way makes one outcome for each lane"
@@ -74,7 +85,7 @@ impl Exits {
     pub fn new() -> (Exits, Inbox) {
         let (outcomes, made) = std::sync::mpsc::channel();
         let (rejected, told) = std::sync::mpsc::channel();
-        (Exits { outcomes, rejected, died: Arc::default() }, (made, told))
+        (Exits { outcomes, rejected, book: Arc::default(), died: Arc::default() }, (made, told))
     }
 }
 
@@ -82,6 +93,7 @@ impl Lane {
     /// Starts a thread for each instance of the guest.
     pub fn start(start: Start, account: Arc<GuestAccount>, exits: &Exits) -> std::io::Result<Arc<Lane>> {
         let lane = Lane {
+            label: label(&start.guest),
             guest: start.guest,
             inputs: start.inputs,
             diagnostics: start.diagnostics,
@@ -90,23 +102,29 @@ impl Lane {
             handled: Arc::default(),
             account,
         };
-        for (i, instance) in lane.guest.instances().into_iter().enumerate() {
+        let place = exits.book.place(&lane.guest.name).map(|dir| Place { dir, every: start.snapshot });
+        let correlator = lane.guest.correlator().map(|mut correlator| {
+            correlator.keep(place, lane.account.clone());
+            Work::Detections(correlator)
+        });
+        for (i, work) in correlator.into_iter().chain(lane.guest.instances().into_iter().map(Work::Events)).enumerate()
+        {
             let worker = Worker {
-                name: lane.guest.name.clone(),
+                name: lane.label.clone(),
                 inputs: lane.inputs.clone(),
                 queue: lane.queue.clone(),
                 account: lane.account.clone(),
                 predecessor: lane.predecessor.clone(),
                 handled: lane.handled.clone(),
                 exits: exits.clone(),
-                instance,
                 cpu: Duration::ZERO,
             };
-            let work = match lane.guest.world {
-                World::Enricher => Worker::enrich,
-                _ => Worker::detect,
-            };
-            std::thread::Builder::new().name(format!("{}-{i}", lane.guest.name)).spawn(move || work(worker))?;
+            let enriches = lane.guest.world == World::Enricher;
+            std::thread::Builder::new().name(format!("{}-{i}", lane.guest.name)).spawn(move || match work {
+                Work::Detections(correlator) => worker.correlate(correlator),
+                Work::Events(instance) if enriches => worker.enrich(instance),
+                Work::Events(instance) => worker.detect(instance),
+            })?;
         }
         Ok(Arc::new(lane))
     }
@@ -120,8 +138,27 @@ impl Lane {
                 Some(shed)
             }
             // Its asker sees the channel closed and handles the slab itself.
-            Job::Ask(..) => None,
+            Job::Ask(..) | Job::Detected(..) | Job::HandOver(_) => None,
         }
+    }
+
+    /// Hands over what was found. What had to go for it is counted: nobody waits for an answer to it.
+    pub fn offer_detected(&self, flight: Arc<Flight>, detected: Arc<Detected>) {
+        self.account.offered.add(detected.rows.len() as u64);
+        self.push_counted(Job::Detected(flight, detected));
+    }
+
+    fn push_counted(&self, job: Job) {
+        if let Some(Job::Detected(_, shed)) = self.queue.push(job) {
+            self.account.shed.add(shed.rows.len() as u64);
+        }
+    }
+
+    /// What this lane remembers, after everything that is queued.
+    fn hand_over(&self) -> Option<Kept> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.push_counted(Job::HandOver(reply));
+        answer.recv_timeout(HAND_OVER).ok().flatten()
     }
 
     /// Rows that never reached the queue.
@@ -156,6 +193,14 @@ impl Lane {
     }
 }
 
+/// How long a lane waits for what the one before it remembers: its queue, and some calls.
+const HAND_OVER: Duration = Duration::from_mins(1);
+
+/// What the account of a guest's instances is called.
+pub fn label(guest: &Guest) -> String {
+    if guest.plan.detections.is_empty() { guest.name.clone() } else { format!("{}@detection", guest.name) }
+}
+
 impl Drop for Lane {
     fn drop(&mut self) {
         self.queue.close();
@@ -171,9 +216,14 @@ struct Worker {
     predecessor: Arc<Mutex<Option<Arc<Lane>>>>,
     handled: Arc<AtomicU64>,
     exits: Exits,
-    instance: Instance,
     /// Processor time of this thread that is in the account.
     cpu: Duration,
+}
+
+/// What a thread works with.
+enum Work {
+    Events(Instance),
+    Detections(Correlator),
 }
 
 impl Drop for Worker {
@@ -185,20 +235,21 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    fn detect(mut self) {
+    fn detect(mut self, mut instance: Instance) {
         while let Some(job) = self.queue.pop() {
             match job {
                 Job::Ask(flight, reply) => {
-                    let _ = reply.send(self.instance.on_events(&flight.slab));
+                    let _ = reply.send(instance.on_events(&flight.slab));
                 }
+                Job::Detected(..) | Job::HandOver(_) => {}
                 Job::Slab(flight) => {
-                    let handled = self.handle(&flight);
-                    self.settle(&flight, handled.set_aside.len(), handled.trapped.as_deref());
+                    let handled = self.handle(&mut instance, &flight);
+                    self.settle(flight.slab.len(), handled.set_aside.len(), handled.trapped.as_deref());
                     self.doubt(handled.refused, handled.failures, &handled.messages);
                     self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
                     // The sequencer only ends after every lane has.
-                    let _ =
-                        self.exits.outcomes.send(Outcome { flight, lane: self.name.clone(), handled: Some(handled) });
+                    let answer = Answer { flight, lane: self.name.clone(), handled: Some(handled) };
+                    let _ = self.exits.outcomes.send(Outcome::Slab(answer));
                 }
             }
             self.account_cpu();
@@ -206,10 +257,10 @@ impl Worker {
     }
 
     /// On probation, a slab that this version traps on is answered by the version before.
-    fn handle(&mut self, flight: &Arc<Flight>) -> Handled {
+    fn handle(&self, instance: &mut Instance, flight: &Arc<Flight>) -> Handled {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(old) = predecessor else { return self.instance.on_events(&flight.slab) };
-        match self.instance.on_events_probation(&flight.slab) {
+        let Some(old) = predecessor else { return instance.on_events(&flight.slab) };
+        match instance.on_events_probation(&flight.slab) {
             Ok(handled) => {
                 if handled.offered > 0 {
                     self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -223,16 +274,62 @@ impl Worker {
                     answer
                 }
                 // The rows are at fault, not the version.
-                _ => self.instance.on_events(&flight.slab),
+                _ => instance.on_events(&flight.slab),
             },
         }
     }
 
-    fn enrich(mut self) {
+    /// Answers for everything, rows or none: a replay waits for it.
+    fn correlate(mut self, mut correlator: Correlator) {
+        let (mut begun, mut handed) = (false, false);
+        while let Some(job) = self.queue.pop() {
+            if !begun {
+                // By now the version before has had all of its own.
+                begun = true;
+                let before = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
+                correlator.begin(before.and_then(|lane| lane.hand_over()));
+            }
+            match job {
+                Job::Detected(flight, detected) => {
+                    self.answer(&mut correlator, flight, detected);
+                    if correlator.is_due() {
+                        self.exits.book.write();
+                        correlator.pause();
+                    }
+                }
+                Job::HandOver(reply) => {
+                    self.exits.book.write();
+                    handed = true;
+                    let _ = reply.send(correlator.hand_over());
+                }
+                Job::Slab(_) | Job::Ask(..) => {}
+            }
+            self.account_cpu();
+        }
+        if begun && !handed {
+            self.exits.book.write();
+            correlator.end();
+        }
+    }
+
+    fn answer(&self, correlator: &mut Correlator, flight: Arc<Flight>, detected: Arc<Detected>) {
+        let handled = correlator.on_detections(&detected);
+        self.settle(detected.rows.len(), handled.set_aside.len(), handled.trapped.as_deref());
+        self.doubt(handled.refused, handled.failures, &handled.messages);
+        self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
+        if flight.slab.ends {
+            correlator.start_over();
+        }
+        let answer = Correlated { flight, detected, lane: self.name.clone(), handled };
+        // The sequencer only ends after every lane has.
+        let _ = self.exits.outcomes.send(Outcome::Detections(answer));
+    }
+
+    fn enrich(mut self, mut instance: Instance) {
         while let Some(job) = self.queue.pop() {
             let Job::Slab(flight) = job else { continue };
-            let done = self.instance.enrich(&flight.slab);
-            self.settle(&flight, done.set_aside.len(), done.trapped.as_deref());
+            let done = instance.enrich(&flight.slab);
+            self.settle(flight.slab.len(), done.set_aside.len(), done.trapped.as_deref());
             self.doubt(done.refused, 0, &done.messages);
             self.handled.fetch_max(flight.slab.number + 1, Ordering::AcqRel);
             flight.enriched(&self.name, done.columns, &self.exits.outcomes);
@@ -256,10 +353,10 @@ impl Worker {
         }
     }
 
-    fn settle(&self, flight: &Flight, set_aside: usize, trapped: Option<&str>) {
+    fn settle(&self, rows: usize, set_aside: usize, trapped: Option<&str>) {
         self.account.calls.add(1);
         self.account.set_aside.add(set_aside as u64);
-        self.account.handled.add((flight.slab.len() - set_aside) as u64);
+        self.account.handled.add((rows - set_aside) as u64);
         if let Some(why) = trapped {
             // A row that is set aside is a trap of its own, after the one of the whole call.
             self.account.traps.add(1 + set_aside as u64);

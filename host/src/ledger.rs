@@ -60,6 +60,30 @@ pub struct GuestAccount {
     pub calls: Count,
     /// Processor time of its instances' threads, in nanoseconds: projection, calls, and taking in the answers.
     pub cpu_ns: Count,
+    /// Of its instance on `@detection`.
+    #[serde(skip_serializing_if = "MemoryAccount::is_unused")]
+    pub memory: MemoryAccount,
+}
+
+/// What a guest on `@detection` remembers.
+#[derive(Debug, Default, Serialize)]
+pub struct MemoryAccount {
+    /// Parts taken.
+    pub parts: Count,
+    /// Parts that could not be taken or written.
+    pub failed: Count,
+    /// Instances that were brought to where another was.
+    pub restored: Count,
+    /// Instances that began with nothing, and should not have.
+    pub lost: Count,
+    /// Rows that would be needed to bring an instance to where another was, and had to go.
+    pub rows_lost: Count,
+}
+
+impl MemoryAccount {
+    pub fn is_unused(&self) -> bool {
+        [&self.parts, &self.failed, &self.restored, &self.lost, &self.rows_lost].iter().all(|c| c.get() == 0)
+    }
 }
 
 impl GuestAccount {

@@ -18,6 +18,7 @@ use crate::lane::Rejected;
 use crate::privilege;
 use crate::process::HashAccount;
 use crate::reload::{Inputs, Loader};
+use crate::roster::{self, Running};
 use crate::sensor::ebpf::Noisy;
 use crate::text::chain;
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
@@ -271,7 +272,7 @@ fn announce(now: &Generation, started: Instant) {
         tracing::warn!(code = %d.code, "{}", d.message);
     }
     let warnings = now.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
-    let guests: Vec<&str> = now.lanes().map(|l| l.guest.name.as_str()).collect();
+    let guests: Vec<&str> = now.guests().map(|g| g.name.as_str()).collect();
     tracing::info!(
         generation = now.number,
         rules = now.analytics(),
@@ -298,10 +299,10 @@ impl control::Daemon for Front {
         let sensor = self.shared.report();
         let a = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lanes: Vec<Json> = g
-            .lanes()
+            .all_lanes()
             .map(|l| {
                 json!({
-                    "name": l.guest.name,
+                    "name": l.label,
                     "digest": l.guest.digest,
                     "analytics": l.guest.plan.analytics.len(),
                     "queued_slabs": l.queued(),
@@ -335,6 +336,17 @@ impl control::Daemon for Front {
             "slabs_in_flight": self.shared.gate.inside(),
             "endpoints": self.deliver.as_ref().map(|d| d.status()),
             "spool": self.deliver.as_ref().map(|d| d.spool_status()),
+        })
+    }
+
+    fn rules(&self) -> Json {
+        let g = self.shared.live.load_full();
+        let kinds = self.shared.report().kinds;
+        let rules = roster::of(&g, Some(&Running { hits: &self.shared.hits, kinds: &kinds }));
+        let guests = self.shared.ledger.to_json()["guests"].take();
+        json!({
+            "running": true, "generation": g.number, "rules": rules, "guests": guests,
+            "uncounted_hits": self.shared.hits.uncounted(),
         })
     }
 
@@ -396,6 +408,22 @@ impl control::Daemon for Front {
         text.counter("picket_guest_traps_total", "calls of a guest that trapped");
         for (name, a) in self.shared.ledger.guests() {
             text.sample("picket_guest_traps_total", &[("guest", &name)], a.traps.get() as f64);
+        }
+        text.counter(
+            "picket_guest_memory_total",
+            "what guests on @detection remember, by what became of it; failed and lost: see the log",
+        );
+        for (name, a) in self.shared.ledger.guests().iter().filter(|(_, a)| !a.memory.is_unused()) {
+            let m = &a.memory;
+            for (what, count) in [
+                ("part_taken", &m.parts),
+                ("part_failed", &m.failed),
+                ("restored", &m.restored),
+                ("lost", &m.lost),
+                ("rows_lost", &m.rows_lost),
+            ] {
+                text.sample("picket_guest_memory_total", &[("guest", name), ("outcome", what)], count.get() as f64);
+            }
         }
         let d = &self.shared.ledger.detections;
         text.counter("picket_detections_total", "detections by what became of them");

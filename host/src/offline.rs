@@ -8,13 +8,14 @@ use std::sync::mpsc::Receiver;
 use arc_swap::ArcSwap;
 
 use crate::config::{Config, FileEvent};
+use crate::correlate::{Correlation, Finished};
 use crate::generation::Generation;
-use crate::guest::{GuestError, Handled, Runtime, RuntimeOptions};
+use crate::guest::{GuestError, Runtime, RuntimeOptions};
 use crate::intake::Intake;
 use crate::kind::{DecodeError, Decoder};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
-use crate::pipeline::{Bounds, Builder, Flight, Outcome, Sequencer};
+use crate::pipeline::{Bounds, Builder, Outcome, Sequencer};
 use crate::queue::{Gate, WhenFull};
 use crate::reload::{Inputs, Loader, Mode, Refused};
 use crate::sensor::Input;
@@ -56,6 +57,19 @@ impl Feeder {
         let place = self.intake.decoder.next_place();
         self.intake.take(input, &mut self.builder, &self.ledger, |_| true).map(|()| place)
     }
+
+    /// The next event is in another slab, whose number is returned.
+    pub fn close(&mut self) -> u64 {
+        self.builder.close();
+        self.builder.number()
+    }
+
+    /// What was added so far belongs together and is complete: guests on `@detection` see the end of it, and forget it. Returns the
+    /// number of the slab that the next event is in.
+    pub fn end(&mut self) -> u64 {
+        self.builder.end();
+        self.builder.number()
+    }
 }
 
 impl Offline {
@@ -80,19 +94,17 @@ impl Offline {
         })
     }
 
-    /// Runs `feed` on this thread and hands every finished slab, in order, to `done` on another; returns when all is done.
-    pub fn run<T>(
-        self,
-        feed: impl FnOnce(&mut Feeder) -> T,
-        done: impl FnMut(Arc<Flight>, Vec<(String, Handled)>) + Send,
-    ) -> (T, Arc<Ledger>) {
+    /// Runs `feed` on this thread and hands what was found in every slab, in order, to `done` on another, and after each slab what was
+    /// made of it on `@detection`; returns when all is done.
+    pub fn run<T>(self, feed: impl FnOnce(&mut Feeder) -> T, done: impl FnMut(Finished) + Send) -> (T, Arc<Ledger>) {
         let Offline { generation, ledger, bounds, queue, every_open, exits, inbox } = self;
         let gate = Arc::new(Gate::new(2 * queue + 64, WhenFull::Wait));
         let audit = generation.audit();
         let live = Arc::new(ArcSwap::new(generation));
         let result = std::thread::scope(|scope| {
             let leave = gate.clone();
-            let sequencer = scope.spawn(move || Sequencer::run(&inbox, &leave, done));
+            let correlation = Correlation::new(ledger.clone(), WhenFull::Wait, exits.book.clone());
+            let sequencer = scope.spawn(move || Sequencer::run(&inbox, &leave, correlation, done));
             let mut builder = Builder::new(live, ledger.clone(), exits.outcomes.clone(), gate, bounds);
             builder.slab.every_open = every_open;
             drop(exits);
@@ -101,7 +113,7 @@ impl Offline {
             intake.audit = audit;
             let mut feeder = Feeder { intake, builder, ledger: ledger.clone() };
             let result = feed(&mut feeder);
-            feeder.builder.close();
+            feeder.builder.end();
             // Dropping the generation closes the lanes; the last of them ends the sequencer.
             drop(feeder);
             if let Err(panic) = sequencer.join() {

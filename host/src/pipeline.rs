@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! sensor -> Builder -> fan-out: enrichers (one layer) -> detectors -> Sequencer -> alerts
-//!             |                        each lane: own queue, own threads      |
-//!             one slab at a time, in host order          slab order restored, nothing waits for a later stage
+//!             |                        each lane: own queue, own threads  |  ^
+//!             one slab at a time, in host order                           v  | slab order restored, nothing waits for a later stage
+//!                                                     guests on @detection (correlate.rs)
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,11 +16,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
+use crate::correlate::{Correlated, Correlation, Finished};
 use crate::generation::Generation;
 use crate::guest::{Enriched, Handled};
 use crate::hashes::HashStage;
 use crate::lane::Lane;
 use crate::ledger::Ledger;
+use crate::notice;
 use crate::queue::Gate;
 use crate::slab::Slab;
 
@@ -46,8 +49,14 @@ pub struct Flight {
     waiting: AtomicUsize,
 }
 
+/// What comes back to the sequencer.
+pub enum Outcome {
+    Slab(Answer),
+    Detections(Correlated),
+}
+
 /// What one detector says about one slab; `None` = shed, or no detector at all.
-pub struct Outcome {
+pub struct Answer {
     pub flight: Arc<Flight>,
     pub lane: String,
     pub handled: Option<Handled>,
@@ -65,8 +74,13 @@ pub struct Builder {
     gate: Arc<Gate>,
     bounds: Bounds,
     opened: Instant,
+    /// When a slab was closed last.
+    closed: Instant,
     number: u64,
 }
+
+/// How long guests on `@detection` wait to be told how far event time has come while nothing happens.
+const QUIET: Duration = Duration::from_secs(1);
 
 impl Builder {
     pub fn new(
@@ -85,6 +99,7 @@ impl Builder {
             gate,
             bounds,
             opened: Instant::now(),
+            closed: Instant::now(),
             number: 0,
         }
     }
@@ -108,13 +123,38 @@ impl Builder {
         if !self.slab.is_empty() && !behind && (someone_waits() || self.opened.elapsed() >= self.bounds.interval) {
             self.close();
         }
+        if self.slab.is_empty() && self.closed.elapsed() >= QUIET && !self.live.load().correlators.is_empty() {
+            // What the ring holds by now is younger than this.
+            let time = notice::now().saturating_sub(QUIET.as_nanos() as u64);
+            self.slab.watermark = self.slab.watermark.max(time);
+            self.send();
+        }
     }
 
     /// Stamps the open slab with the live generation and fans it out.
     pub fn close(&mut self) {
-        if self.slab.is_empty() {
-            return;
+        if !self.slab.is_empty() {
+            self.send();
         }
+    }
+
+    /// After the last event, or the last of those that belong together: every window closes, and what follows begins anew.
+    pub fn end(&mut self) {
+        self.close();
+        if !self.live.load().correlators.is_empty() {
+            self.slab.ends = true;
+            self.send();
+        }
+        self.slab.watermark = 0;
+    }
+
+    /// Of the open slab, in the order of slabs.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn send(&mut self) {
+        self.closed = Instant::now();
         let generation = self.live.load_full();
         let mut slab = std::mem::take(&mut self.slab);
         self.slab.follow(&slab);
@@ -164,7 +204,7 @@ impl Flight {
     fn fan_out(self: &Arc<Flight>, outcomes: &Sender<Outcome>) {
         let nothing = |flight: Arc<Flight>, lane: &str| {
             // The sequencer ends last, so somebody listens.
-            let _ = outcomes.send(Outcome { flight, lane: lane.to_owned(), handled: None });
+            let _ = outcomes.send(Outcome::Slab(Answer { flight, lane: lane.to_owned(), handled: None }));
         };
         if self.generation.detectors.is_empty() {
             return nothing(self.clone(), "");
@@ -185,20 +225,30 @@ impl Flight {
 /// What every detector said about a slab, by lane, in the order of the generation.
 pub type Said = Vec<(String, Handled)>;
 
-/// Restores slab order and hands each slab on once, with what every detector said, in the order of the generation.
+/// Restores slab order and hands each slab on once, with what every detector found, in the order of the generation.
 pub struct Sequencer {
     next: u64,
-    open: BTreeMap<u64, Vec<Outcome>>,
+    open: BTreeMap<u64, Vec<Answer>>,
 }
 
 impl Sequencer {
     /// Runs until every lane and the builder are gone.
-    pub fn run(outcomes: &Receiver<Outcome>, gate: &Gate, mut done: impl FnMut(Arc<Flight>, Said)) {
+    pub fn run(
+        outcomes: &Receiver<Outcome>,
+        gate: &Gate,
+        mut correlation: Correlation,
+        mut done: impl FnMut(Finished),
+    ) {
         let mut sequencer = Sequencer { next: 0, open: BTreeMap::new() };
         for outcome in outcomes {
-            sequencer.open.entry(outcome.flight.slab.number).or_default().push(outcome);
-            while let Some((flight, answers)) = sequencer.complete() {
-                done(flight, answers);
+            match outcome {
+                Outcome::Slab(answer) => sequencer.open.entry(answer.flight.slab.number).or_default().push(answer),
+                Outcome::Detections(answer) => correlation.answered(answer).into_iter().for_each(&mut done),
+            }
+            while !correlation.waits()
+                && let Some((flight, said)) = sequencer.complete()
+            {
+                done(correlation.slab(flight, said));
                 gate.leave();
             }
         }

@@ -12,9 +12,9 @@ use crate::collect;
 use crate::config::{Auditd, Config};
 use crate::detection::{Diagnostic, Gravity};
 use crate::generation::{Generation, Stale};
-use crate::guest::{self, Component, File, Guest, Limits, LoadError, Runtime, Setup, World};
+use crate::guest::{self, Component, File, Guest, Limits, LoadError, Loaded, Runtime, Setup, World};
 use crate::kind::{Catalogue, Opens};
-use crate::lane::{Exits, Lane, Rejected, Start};
+use crate::lane::{self, Exits, Lane, Rejected, Start};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, WhenFull};
 use crate::text::{chain, hex};
@@ -110,6 +110,30 @@ struct Candidate {
     digest: String,
 }
 
+/// A guest at work: its instances on events, and the one on `@detection`.
+#[derive(Default)]
+struct Lanes {
+    events: Option<Arc<Lane>>,
+    correlator: Option<Arc<Lane>>,
+}
+
+impl Lanes {
+    fn of(generation: &Generation, name: &str) -> Lanes {
+        let events = generation.lanes().find(|l| l.guest.name == name).cloned();
+        let correlator = generation.correlators.iter().find(|l| l.guest.name == name).cloned();
+        Lanes { events, correlator }
+    }
+
+    /// Both were made from the same.
+    fn any(&self) -> Option<&Arc<Lane>> {
+        self.events.as_ref().or(self.correlator.as_ref())
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.any().map(|l| l.guest.digest.clone())
+    }
+}
+
 impl Loader {
     pub fn new(runtime: Arc<Runtime>, ledger: Arc<Ledger>, exits: Exits, mode: Mode) -> Loader {
         Loader {
@@ -139,25 +163,24 @@ impl Loader {
         for component in components.iter().filter(|c| c.world == World::Enricher) {
             let slot = next.enrichers.len() as u16;
             let loaded = self.lane(inputs, component, &next, slot, previous, &mut stale, &mut diagnostics)?;
-            if let Some(lane) = loaded {
+            if let Some(lane) = loaded.events {
                 next.catalogue.enrich.extend(lane.guest.plan.outputs.iter().cloned());
                 next.enrichers.push(lane);
             }
         }
         for component in components.iter().filter(|c| c.world == World::Detector) {
-            if let Some(lane) = self.lane(inputs, component, &next, 0, previous, &mut stale, &mut diagnostics)? {
-                next.detectors.push(lane);
-            }
+            let loaded = self.lane(inputs, component, &next, 0, previous, &mut stale, &mut diagnostics)?;
+            next.detectors.extend(loaded.events);
+            next.correlators.extend(loaded.correlator);
         }
-        if next.detectors.is_empty() && next.enrichers.is_empty() && (!stale.is_empty() || inputs.guests.is_empty()) {
+        if next.all_lanes().next().is_none() && (!stale.is_empty() || inputs.guests.is_empty()) {
             return Err(Refused::NoGuest(stale));
         }
         if inputs.config.strict && !stale.is_empty() {
             return Err(Refused::Strict(stale));
         }
-        for analytic in next.detectors.iter().flat_map(|l| &l.guest.plan.analytics) {
-            *next.rules.entry(analytic.file.clone()).or_default() += 1;
-        }
+        next.rules = rules(&next);
+        diagnostics.extend(unheard(&next));
         let (before, after) = (previous.analytics(), next.analytics());
         let lost = before.saturating_sub(after) as f64;
         if !force && before > 0 && lost > before as f64 * inputs.config.reload.max_shrink {
@@ -182,6 +205,8 @@ impl Loader {
             number: current.number + 1,
             enrichers: swap(&current.enrichers),
             detectors: swap(&current.detectors),
+            // What it remembers would be lost by going back.
+            correlators: current.correlators.clone(),
             catalogue: current.catalogue.clone(),
             diagnostics: current.diagnostics.clone(),
             stale: current.stale.clone(),
@@ -195,9 +220,7 @@ impl Loader {
             refused: rejected.inputs.clone(),
             why: format!("it trapped on rows that the version before handled: {}", rejected.why),
         });
-        for analytic in next.detectors.iter().flat_map(|l| &l.guest.plan.analytics) {
-            *next.rules.entry(analytic.file.clone()).or_default() += 1;
-        }
+        next.rules = rules(&next);
         settle(&mut next);
         Some(next)
     }
@@ -253,25 +276,25 @@ impl Loader {
         previous: &Generation,
         stale: &mut Vec<Stale>,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<Option<Arc<Lane>>, Refused> {
+    ) -> Result<Lanes, Refused> {
         let name = &component.name;
-        let running = previous.lanes().find(|l| l.guest.name == *name);
+        let running = Lanes::of(previous, name);
         let mut candidate = self.candidate(inputs, component, &next.catalogue, slot);
         if let Some((digest, why)) = self.rejected.get(name)
             && *digest == candidate.digest
-            && let Some(lane) = running
+            && running.any().is_some()
         {
             stale.push(Stale {
                 file: format!("guest {name}"),
-                live: Some(lane.guest.digest.clone()),
+                live: running.digest(),
                 refused: digest.clone(),
                 why: format!("it trapped on rows that the version before handled: {why}"),
             });
-            return Ok(Some(lane.clone()));
+            return Ok(running);
         }
-        if let Some(lane) = running.filter(|l| l.inputs == candidate.digest) {
+        if let Some(lane) = running.any().filter(|l| l.inputs == candidate.digest) {
             diagnostics.extend(lane.diagnostics.iter().cloned());
-            return Ok(Some(lane.clone()));
+            return Ok(running);
         }
         let mut said = Vec::new();
         let mut loaded = self.load(&candidate, next, slot, &mut said);
@@ -280,9 +303,9 @@ impl Loader {
             // Put each bad file's last good version in its place (or leave it out) and load that set.
             let first = std::mem::take(&mut said);
             self.replace(&mut candidate, &bad, &first, stale);
-            if let Some(lane) = running.filter(|l| l.inputs == candidate.digest) {
+            if running.any().is_some_and(|l| l.inputs == candidate.digest) {
                 diagnostics.extend(first);
-                return Ok(Some(lane.clone()));
+                return Ok(running);
             }
             if candidate.setup.files.len() + bad.len() > 0 {
                 loaded = self.load(&candidate, next, slot, &mut said);
@@ -290,30 +313,43 @@ impl Loader {
             diagnostics.extend(first.into_iter().filter(|d| d.gravity == Gravity::Error));
         }
         diagnostics.extend(said.iter().cloned());
-        let guest = match loaded {
-            Ok(guest) => guest,
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
             Err(why) => {
                 diagnostics.push(file_fault("guest-refused", &format!("guest {name}"), &why));
                 stale.push(Stale {
                     file: format!("guest {name}"),
-                    live: running.map(|l| l.guest.digest.clone()),
+                    live: running.digest(),
                     refused: candidate.digest.clone(),
                     why,
                 });
-                return Ok(running.cloned());
+                return Ok(running);
             }
         };
         self.components.insert(name.clone(), component.clone());
         for file in candidate.setup.files.iter() {
             self.good.insert((name.clone(), file.name.clone()), file.clone());
         }
-        // A version that never handled a slab proves nothing: what it would have replaced stays the fallback.
-        let predecessor = running.map(|r| r.predecessor().unwrap_or_else(|| r.clone()));
-        let capacity = inputs.config.dispatch.queue as usize;
-        let queue = Queue::new(capacity, self.mode.when_full);
-        let start = Start { guest, inputs: candidate.digest, diagnostics: said, queue, predecessor };
-        let lane = Lane::start(start, self.ledger.guest(name), &self.exits).map_err(Refused::Thread)?;
-        Ok(Some(lane))
+        let dispatch = &inputs.config.dispatch;
+        let capacity = dispatch.queue as usize;
+        let start = |guest: Arc<Guest>, predecessor| {
+            let (inputs, queue) = (candidate.digest.clone(), Queue::new(capacity, self.mode.when_full));
+            let account = self.ledger.guest(&lane::label(&guest));
+            let snapshot = dispatch.snapshot.duration();
+            let start = Start { guest, inputs, diagnostics: said.clone(), queue, predecessor, snapshot };
+            Lane::start(start, account, &self.exits).map_err(Refused::Thread)
+        };
+        let mut lanes = Lanes::default();
+        // A guest that only looks at what others found gets no events.
+        if loaded.correlator.is_none() || !loaded.guest.plan.subscriptions.is_empty() {
+            // A version that never handled a slab proves nothing: what it would have replaced stays the fallback.
+            let predecessor = running.events.map(|r| r.predecessor().unwrap_or(r));
+            lanes.events = Some(start(loaded.guest, predecessor)?);
+        }
+        if let Some(correlator) = loaded.correlator {
+            lanes.correlator = Some(start(correlator, running.correlator)?);
+        }
+        Ok(lanes)
     }
 
     fn candidate(&self, inputs: &Inputs, component: &Arc<Component>, catalogue: &Catalogue, slot: u16) -> Candidate {
@@ -353,12 +389,12 @@ impl Loader {
         next: &Generation,
         slot: u16,
         said: &mut Vec<Diagnostic>,
-    ) -> Result<Arc<Guest>, String> {
+    ) -> Result<Loaded, String> {
         let loaded = guest::load(&self.runtime, &candidate.component, candidate.setup.clone(), &next.catalogue, slot);
         match loaded {
             Ok(loaded) => {
-                said.extend(loaded.diagnostics);
-                Ok(loaded.guest)
+                said.extend(loaded.diagnostics.iter().cloned());
+                Ok(loaded)
             }
             Err(LoadError { source, diagnostics }) => {
                 said.extend(diagnostics);
@@ -433,12 +469,43 @@ fn file_fault(code: &str, file: &str, why: &str) -> Diagnostic {
     }
 }
 
+/// Rules that are live, by file.
+fn rules(generation: &Generation) -> BTreeMap<String, usize> {
+    let mut rules = BTreeMap::new();
+    for analytic in generation.guests().flat_map(|g| &g.plan.analytics) {
+        *rules.entry(analytic.file.clone()).or_default() += 1;
+    }
+    rules
+}
+
+/// Guests whose detections are meant for others, where nobody looks at detections.
+fn unheard(generation: &Generation) -> Vec<Diagnostic> {
+    let internal = |g: &Guest| g.plan.analytics.iter().filter(|a| !a.deliver).count();
+    let guests = generation.guests().filter(|_| generation.correlators.is_empty());
+    let said = guests.filter_map(|guest| {
+        let count = internal(guest);
+        (count > 0).then(|| Diagnostic {
+            gravity: Gravity::Warning,
+            help: "load the guest or the rules that correlate them".to_owned(),
+            ..file_fault(
+                "detections-unheard",
+                "",
+                &format!(
+                    "guest {}: {count} of its rules make no alerts of their own, and no guest subscribes to @detection: what they find goes nowhere",
+                    guest.name
+                ),
+            )
+        })
+    });
+    said.collect()
+}
+
 /// What follows from the lanes: what they ask for, and the digest.
 fn settle(next: &mut Generation) {
     next.interest = Generation::interest_of(next.lanes());
-    next.hashes = Generation::wants_hashes(next.lanes());
+    next.hashes = Generation::wants_hashes(next.all_lanes());
     next.paths = collect::paths_of(next.lanes(), &next.catalogue);
-    next.digest = digest(next.lanes().map(|l| l.inputs.as_bytes()));
+    next.digest = digest(next.all_lanes().map(|l| l.inputs.as_bytes()));
 }
 
 fn digest<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {

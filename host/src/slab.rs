@@ -131,6 +131,8 @@ pub struct Slab {
     pub(crate) every_open: bool,
     /// No later slab brings an event older than this (unix ns).
     pub watermark: u64,
+    /// Nothing that follows belongs with what came before.
+    pub ends: bool,
     /// Machine and boot the events come from; part of every alert id.
     pub origin: Arc<Origin>,
 }
@@ -185,12 +187,17 @@ impl Slab {
         kind::read(self, row, access)
     }
 
-    /// Rows with equal keys hold equal values for this field: lets a projection intern without hashing the bytes.
+    /// Rows with equal keys hold equal values for this field: lets a projection intern without hashing the bytes. Keys are
+    /// good for one field of this slab only.
     pub fn dictionary_key(&self, row: usize, access: &Access) -> Option<u64> {
-        match access {
-            Access::Process(_) => Some(self.rows[row].process.as_ref().map_or(0, |p| p.id)),
-            _ => None,
-        }
+        let Access::Process(field) = access else { return None };
+        let process = self.rows[row].process.as_ref();
+        Some(if field.is_of_parent() {
+            // Processes with one parent share its image, and every row of the slab keeps its own alive.
+            process.and_then(|p| p.ancestors.first()).map_or(0, |image| Arc::as_ptr(image) as u64)
+        } else {
+            process.map_or(0, |p| p.id)
+        })
     }
 
     pub(crate) fn cell_value(&self, cell: Cell) -> Value<'_> {

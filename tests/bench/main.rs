@@ -1,10 +1,11 @@
-//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|live] [--json]`.
+//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|live|sigma [--full] [--alone] [--rules=N]] [--json]`.
 //!
 //! Times are CPU time of the thread (dispatch) or of the whole process (replay): these machines are shared. A figure means
 //! something beside the others of the same run: `native` is the floor of matching without a sandbox.
 
 mod events;
 mod live;
+mod sigma;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -38,9 +39,15 @@ fn main() {
         return live::load(name, Path::new(scratch));
     }
     let json = arguments.iter().any(|a| a == "--json");
+    let given = |flag: &str| arguments.iter().any(|a| a == flag);
+    let extent = sigma::Extent {
+        full: given("--full"),
+        alone: given("--alone"),
+        rules: arguments.iter().find_map(|a| a.strip_prefix("--rules=")?.parse().ok()),
+    };
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
-    if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay", "live"].contains(n)) {
-        eprintln!("no benchmark `{unknown}`; there are: dispatch, replay, live");
+    if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay", "live", "sigma"].contains(n)) {
+        eprintln!("no benchmark `{unknown}`; there are: dispatch, replay, live, sigma");
         std::process::exit(2);
     }
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
@@ -67,6 +74,10 @@ fn main() {
     }
     if wanted("replay") {
         replay(&rules, &print);
+    }
+    // Minutes, and it wants a compiler of its own: only when it is asked for.
+    if names.contains(&"sigma") {
+        sigma::run(&rules, &extent, &print);
     }
     // Minutes, and other programs on the machine feel it: only when it is asked for.
     if names.contains(&"live") {
@@ -142,9 +153,16 @@ fn dispatch(rules: &Path, print: &dyn Fn(Value)) {
 }
 
 fn instance(runtime: &Runtime, name: &str, path: &Path, files: &[(String, Vec<u8>)]) -> Instance {
+    load(runtime, &component(runtime, name, path), name, files)
+}
+
+fn component(runtime: &Runtime, name: &str, path: &Path) -> Arc<guest::Component> {
     let bytes =
         std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}; cargo xtask build --test-guests", path.display()));
-    let component = runtime.compile(name, path, &bytes).expect("a component");
+    runtime.compile(name, path, &bytes).expect("a component")
+}
+
+fn load(runtime: &Runtime, component: &Arc<guest::Component>, name: &str, files: &[(String, Vec<u8>)]) -> Instance {
     let files: Vec<guest::File> =
         files.iter().map(|(n, c)| guest::File { name: n.clone(), content: c.as_slice().into() }).collect();
     let setup = Setup {
@@ -155,7 +173,7 @@ fn instance(runtime: &Runtime, name: &str, path: &Path, files: &[(String, Vec<u8
         replicas: 1,
         limits: Limits::default(),
     };
-    let loaded = guest::load(runtime, &component, setup, &Catalogue::default(), 0).expect("a guest");
+    let loaded = guest::load(runtime, component, setup, &Catalogue::default(), 0).expect("a guest");
     loaded.guest.instances().pop().expect("an instance")
 }
 

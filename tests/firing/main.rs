@@ -309,8 +309,10 @@ fn rule_files(directory: &Path) -> Vec<(String, String)> {
     let head = |name: String| {
         let path = directory.join(&name);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // A correlation stands before the rules that it is about.
+        let first = text.split("\n---").next().unwrap_or_default();
         let head: RuleHead =
-            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            serde_saphyr::from_str(first).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         (name, head.id)
     };
     rules.map(head).collect()

@@ -37,6 +37,8 @@ usage: cargo xtask COMMAND
   vm all                       the live test on every kernel we claim, and docs/kernels.md from what it saw
   rungs                        whether rules find the same on kprobes and on tracepoints, in QEMU
   bench [NAME] [--json]        build, then measure; --json prints one object per row
+        sigma [--full] [--alone] [--rules=N]
+                               our engine beside others (--full: the whole matrix; --alone: without the others)
 
 exit codes: 0 ok, 1 failed, 2 wrong usage, 4 this machine cannot";
 

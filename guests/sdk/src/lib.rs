@@ -99,6 +99,22 @@ pub mod bindings {
             },
         });
     }
+
+    /// The optional export `memory`, likewise.
+    pub mod remembering {
+        wit_bindgen::generate!({
+            path: "../../wit/0.1.0",
+            inline: "
+                package picket:sdk-memory;
+                world remembering {
+                    export picket:guest/memory@0.1.0;
+                }
+            ",
+            export_macro_name: "seat_memory",
+            pub_export_macro: true,
+            default_bindings_module: "picket_guest::bindings::remembering",
+        });
+    }
 }
 
 /// The host's log and counters.
@@ -150,6 +166,22 @@ pub trait Detector: Sized + 'static {
 pub trait Explain: Detector {
     /// Why the plan's analytic number `analytic` does or does not match the rows of this turn, which are one event: a flat tree.
     fn explain(&mut self, analytic: u32, turn: &Turn) -> Vec<Node>;
+}
+
+/// A detector whose instance on `@detection` remembers: over traps, swaps and restarts. Exported with
+/// [`export_remembering_detector!`].
+///
+/// After [`Memory::restore`], the rows since the oldest part come once more; what they make is not reported again, what they write to
+/// `state` does not count, and `lookup` knows nothing of them. A part must ignore rows that it has seen, by their seqs.
+pub trait Memory: Detector {
+    /// How many parts there are now. They are taken one at a time, with rows in between.
+    fn parts(&mut self) -> u32;
+
+    /// One part as bytes. The same memory makes the same bytes.
+    fn snapshot(&mut self, part: u32) -> Vec<u8>;
+
+    /// Into a guest that has seen no rows yet. `Err`: it begins with nothing.
+    fn restore(&mut self, parts: &[Vec<u8>]) -> Result<(), String>;
 }
 
 /// A guest that adds columns to events.
@@ -321,6 +353,32 @@ macro_rules! export_explaining_detector {
             }
             $crate::bindings::detector::seat_detector! { Seat with_types_in $crate::bindings::detector }
             $crate::bindings::explaining::seat_explain! { Seat with_types_in $crate::bindings::explaining }
+        };
+    };
+}
+
+/// Exports a detector with a [`Memory`] from this crate (a `cdylib`).
+#[macro_export]
+macro_rules! export_remembering_detector {
+    ($guest:ty) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = $crate::seat::remembers::<$guest>();
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            $crate::__detector_seat!($guest);
+            impl $crate::bindings::remembering::exports::picket::guest::memory::Guest for Seat {
+                fn parts() -> u32 {
+                    GUEST.with(|g| g.with(|guest| $crate::Memory::parts(guest)))
+                }
+                fn snapshot(part: u32) -> Vec<u8> {
+                    GUEST.with(|g| g.with(|guest| $crate::Memory::snapshot(guest, part)))
+                }
+                fn restore(parts: Vec<Vec<u8>>) -> Result<(), String> {
+                    GUEST.with(|g| g.with(|guest| $crate::Memory::restore(guest, &parts)))
+                }
+            }
+            $crate::bindings::detector::seat_detector! { Seat with_types_in $crate::bindings::detector }
+            $crate::bindings::remembering::seat_memory! { Seat with_types_in $crate::bindings::remembering }
         };
     };
 }

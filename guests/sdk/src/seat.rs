@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 
-use crate::{Detector, Diagnostic, Enricher, Explain, Plan, Setup};
+use crate::{Detector, Diagnostic, Enricher, Explain, Memory, Plan, Setup};
 
 /// Holds at compile time that a type can be exported.
 pub const fn detects<T: Detector>() {}
 
 /// Holds at compile time that a type can be exported.
 pub const fn explains<T: Explain>() {}
+
+/// Holds at compile time that a type can be exported.
+pub const fn remembers<T: Memory>() {}
 
 /// Holds at compile time that a type can be exported.
 pub const fn enriches<T: Enricher>() {}

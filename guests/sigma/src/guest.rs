@@ -1,16 +1,18 @@
 //! The exports of the component.
 
+use crate::correlate::{self, Correlations};
 use crate::settings::{Settings, is_rule_file, metadata};
 use picket_sigma as sigma;
 use std::cell::RefCell;
 
 wit_bindgen::generate!({
-    // Without `memory` and `about`: they are optional exports, and there is neither state to keep nor a schema yet.
+    // Without `about`: it is an optional export, and there is no schema yet.
     inline: "
         package picket:sigma;
         world component {
             include picket:guest/detector-guest@0.1.0;
             export picket:guest/explain@0.1.0;
+            export picket:guest/memory@0.1.0;
         }
     ",
     path: "../../wit/0.1.0",
@@ -20,10 +22,11 @@ wit_bindgen::generate!({
 
 use exports::picket::guest::detector::{Binding, Diagnostic, Guest as Detector, Outcome, Plan, Setup, Turn};
 use exports::picket::guest::explain::{Guest as Explain, Node};
+use exports::picket::guest::memory::Guest as Memory;
 use picket::guest::host;
 use picket::guest::types::{
-    Analytic, Availability, Batch, Cells, Clause, Column, Detection, Evidence, Gravity, Level, Op, RowRef, Scaling,
-    Source, Subscription, Texts, Value,
+    Analytic, Availability, Batch, Cells, Clause, Column, Detection, Evidence, Gravity, Level, Op, Role, RowRef,
+    Scaling, Source, Subscription, Texts, Value,
 };
 
 /// Bytes of one value in the evidence of a detection. The event itself is in the alert.
@@ -36,6 +39,7 @@ export!(Component);
 struct State {
     set: sigma::RuleSet,
     scratch: sigma::Scratch,
+    correlations: Option<Correlations>,
 }
 
 thread_local! {
@@ -47,55 +51,72 @@ impl Detector for Component {
         // A panic ends the instance; its message would otherwise be lost with it.
         std::panic::set_hook(Box::new(|panic| host::log(host::Severity::Error, &panic.to_string())));
         let options = match Settings::parse(&setup.config) {
-            Ok(settings) => settings.into_options(),
+            Ok(settings) => settings,
             Err(message) => return Err(vec![config_diagnostic(message)]),
         };
+        let (options, settings) = options.into_parts();
         let files: Vec<sigma::File<'_>> = setup
             .files
             .iter()
             .filter(|f| is_rule_file(&f.name))
             .map(|f| sigma::File { name: &f.name, content: &f.content })
             .collect();
-        let set = sigma::compile(&files, &options);
+        let mut set = sigma::compile(&files, &options);
+        let correlated = !set.correlations.is_empty() && setup.role != Role::Replica;
+        if correlated && setup.role == Role::Single {
+            // It sees what the replicas found, and none of the events.
+            set.streams.clear();
+        }
+        let mut subscriptions: Vec<Subscription> = set.streams.iter().map(subscription).collect();
+        let number = subscriptions.len() as u32;
+        let correlations = correlated.then(|| Correlations::new(&set, &settings, setup.name, setup.seed, number));
+        subscriptions.extend(correlations.as_ref().map(Correlations::subscription));
         let plan = Plan {
-            subscriptions: set.streams.iter().map(subscription).collect(),
+            subscriptions,
             outputs: Vec::new(),
-            analytics: set.rules.iter().map(analytic).collect(),
-            state_format: 0,
+            analytics: set.analytics().map(analytic).collect(),
+            state_format: u32::from(!set.correlations.is_empty()),
             diagnostics: set.diagnostics.iter().map(diagnostic).collect(),
             extra: Vec::new(),
         };
-        STATE.with_borrow_mut(|state| *state = State { set, scratch: sigma::Scratch::default() });
+        STATE.with_borrow_mut(|state| *state = State { set, scratch: sigma::Scratch::default(), correlations });
         Ok(plan)
     }
 
     fn bind(bindings: Vec<Binding>) -> Vec<Diagnostic> {
-        STATE.with_borrow(|state| {
+        STATE.with_borrow_mut(|State { set, correlations, .. }| {
             let mut found = Vec::new();
-            for (s, (stream, binding)) in state.set.streams.iter().zip(&bindings).enumerate() {
+            for (s, binding) in bindings.iter().enumerate().take(set.streams.len()) {
                 if binding.kinds.is_empty() && !binding.note.is_empty() {
                     // Once for each rule; that its fields have no values follows.
-                    found.extend(state.set.unfed(s, &binding.note).iter().map(diagnostic));
+                    found.extend(set.unfed(s, &binding.note).iter().map(diagnostic));
                     continue;
                 }
-                for (field, bound) in stream.fields.iter().zip(&binding.fields) {
-                    let why = match bound.availability {
-                        Availability::Bound => continue,
-                        Availability::Unknown => sigma::Unbound::Unknown,
-                        Availability::NeverHere => sigma::Unbound::NeverHere,
-                    };
-                    found.extend(state.set.unbind(s, field, why, &bound.note).iter().map(diagnostic));
+                let fields = set.streams[s].fields.clone();
+                for (field, bound) in fields.iter().zip(&binding.fields) {
+                    let Some(why) = unbound(bound.availability) else { continue };
+                    found.extend(set.unbind(s, field, why, &bound.note).iter().map(diagnostic));
                 }
+                for field in ["EventName", "System.EventName", "EventType"] {
+                    set.close(s, field, &binding.kinds);
+                }
+                found.extend(set.unreachable(s).iter().map(diagnostic));
+            }
+            if let Some(correlations) = correlations {
+                found.extend(correlations.bind(set, &bindings).iter().map(diagnostic));
             }
             found
         })
     }
 
     fn on_events(turn: Turn) -> Outcome {
-        STATE.with_borrow_mut(|State { set, scratch }| {
+        STATE.with_borrow_mut(|State { set, scratch, correlations }| {
             let mut detections = Vec::new();
             let mut clipped = 0;
             for (b, batch) in (0..).zip(&turn.batches) {
+                if correlations.as_ref().is_some_and(|c| c.is_mine(batch)) {
+                    continue;
+                }
                 let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();
                 let rows = sigma::BatchView { rows: batch.rows as usize, columns: &columns };
                 set.eval(batch.subscription as usize, &rows, scratch, |row, rule| {
@@ -111,6 +132,9 @@ impl Detector for Component {
                     });
                 });
             }
+            if let Some(correlations) = correlations {
+                correlations.on_events(set, &turn, &mut detections);
+            }
             if clipped > 0 {
                 host::count("evidence_values_clipped", clipped);
             }
@@ -123,13 +147,38 @@ impl Explain for Component {
     /// Explains the first row of the first batch that belongs to the stream of the rule.
     fn explain(analytic: u32, turn: Turn) -> Vec<Node> {
         STATE.with_borrow(|State { set, .. }| {
-            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else { return Vec::new() };
+            let Some(stream) = set.rules.get(analytic as usize).map(|r| r.stream) else {
+                return correlate::explain(set, analytic);
+            };
             let of_stream = |b: &&Batch| b.subscription == stream && b.rows > 0;
             let Some(batch) = turn.batches.iter().find(of_stream) else { return Vec::new() };
             let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();
             let rows = sigma::BatchView { rows: batch.rows as usize, columns: &columns };
             set.explain(analytic, &rows, 0).into_iter().map(node).collect()
         })
+    }
+}
+
+impl Memory for Component {
+    fn parts() -> u32 {
+        STATE.with_borrow_mut(|state| state.correlations.as_mut().map_or(0, Correlations::parts))
+    }
+
+    fn snapshot(part: u32) -> Vec<u8> {
+        STATE.with_borrow_mut(|state| state.correlations.as_mut().map_or_else(Vec::new, |c| c.snapshot(part)))
+    }
+
+    fn restore(parts: Vec<Vec<u8>>) -> Result<(), String> {
+        STATE.with_borrow_mut(|state| state.correlations.as_mut().map_or(Ok(()), |c| c.restore(&parts)))
+    }
+}
+
+/// Why a field has no values, if it has none.
+pub fn unbound(availability: Availability) -> Option<sigma::Unbound> {
+    match availability {
+        Availability::Bound => None,
+        Availability::Unknown => Some(sigma::Unbound::Unknown),
+        Availability::NeverHere => Some(sigma::Unbound::NeverHere),
     }
 }
 
@@ -164,7 +213,7 @@ fn analytic(rule: &sigma::RuleMeta) -> Analytic {
             sigma::Level::High => Level::High,
             sigma::Level::Critical => Level::Critical,
         },
-        deliver: true,
+        deliver: rule.deliver,
         file: rule.file.clone(),
         line: rule.line,
         metadata: metadata(rule),
@@ -215,7 +264,7 @@ fn texts(t: &Texts) -> sigma::Texts<'_> {
     sigma::Texts { arena: &t.arena, ends: &t.ends, codes: &t.codes }
 }
 
-fn view(column: &Column) -> sigma::ColumnView<'_> {
+pub fn view(column: &Column) -> sigma::ColumnView<'_> {
     let cells = match &column.cells {
         Cells::Text(t) => sigma::Cells::Text(texts(t)),
         Cells::TextList(l) => sigma::Cells::TextList { values: texts(&l.values), ends: &l.ends },

@@ -1,6 +1,6 @@
 //! What comes in and goes out as JSON: the guest's configuration and the metadata of rules; and which files are rules.
 
-use picket_sigma::{Options, RuleMeta};
+use picket_sigma::{Limits, Options, RuleMeta};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -16,6 +16,79 @@ pub struct Settings {
     /// Tell the host what events have to look like for any rule to match, so that it need not send or even collect the
     /// others. `false` is for finding out whether that loses something. Default: true.
     pub filters: Option<bool>,
+    /// Processing pipelines to apply to the rules: names of `NAME.pipeline.yml` files in the rules directories, or shipped
+    /// ones: `auditd`, `ecs`, `sysmon-linux`, `velociraptor`.
+    pub pipelines: Vec<String>,
+    /// Per placeholder of the modifier `expand` the values it stands for: `{"Administrators": ["root", "adm_*"]}`. A rule
+    /// with a placeholder that is not here is not loaded.
+    pub placeholders: std::collections::BTreeMap<String, Values>,
+    /// What correlations may take up.
+    pub correlation: CorrelationSettings,
+}
+
+/// Bounds of the state of correlations. What falls to one of them is counted.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorrelationSettings {
+    /// Groups of one correlation. Default: a million.
+    pub groups: Option<usize>,
+    /// Bytes of all groups of all correlations, about. Default: 64 MiB, half of what a guest may have.
+    pub bytes: Option<usize>,
+    /// Matches, or distinct values, that one group remembers; more if its condition counts further. Default: 1000.
+    pub entries: Option<usize>,
+    /// Matches that wait for their turn in the order of event times. Default: 65536.
+    pub pending: Option<usize>,
+    /// Milliseconds that a match may be older than what the host says is the oldest to come. Default: 0.
+    pub tolerance_ms: Option<u64>,
+    /// Groups in one part of a snapshot, about. Default: 32768.
+    pub part: Option<usize>,
+}
+
+impl CorrelationSettings {
+    /// The engine's limits.
+    pub fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            groups: self.groups.unwrap_or(default.groups),
+            bytes: self.bytes.unwrap_or(default.bytes),
+            entries: self.entries.unwrap_or(default.entries),
+            pending: self.pending.unwrap_or(default.pending),
+            tolerance: self.tolerance_ms.map_or(default.tolerance, |ms| ms.saturating_mul(1_000_000)),
+            part: self.part.unwrap_or(default.part),
+        }
+    }
+}
+
+/// One value or several.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Values {
+    /// `"root"`, `22`
+    One(Scalar),
+    /// `["root", "adm_*"]`
+    Several(Vec<Scalar>),
+}
+
+/// A value of a placeholder.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `"adm_*"`
+    Text(String),
+    /// `22`
+    Number(serde_json::Number),
+    /// `true`
+    Boolean(bool),
+}
+
+impl From<Scalar> for String {
+    fn from(value: Scalar) -> Self {
+        match value {
+            Scalar::Text(text) => text,
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Boolean(boolean) => boolean.to_string(),
+        }
+    }
 }
 
 /// One field or several.
@@ -29,6 +102,12 @@ pub enum Fields {
 }
 
 impl Settings {
+    /// The engine's options, and what correlations may take up.
+    pub fn into_parts(mut self) -> (Options, CorrelationSettings) {
+        let correlation = std::mem::take(&mut self.correlation);
+        (self.into_options(), correlation)
+    }
+
     /// Reads the configuration; an empty text stands for `{}`. The error says what is wrong, in one sentence.
     pub fn parse(config: &str) -> Result<Self, String> {
         if config.trim().is_empty() {
@@ -39,8 +118,21 @@ impl Settings {
 
     /// The engine's options.
     pub fn into_options(self) -> Options {
-        let mut options = Options { all_log_sources: self.all_log_sources, ..Options::default() };
+        let placeholders = self.placeholders.into_iter().map(|(name, values)| {
+            let values = match values {
+                Values::One(value) => vec![value],
+                Values::Several(values) => values,
+            };
+            (name, values.into_iter().map(String::from).collect())
+        });
+        let mut options = Options {
+            all_log_sources: self.all_log_sources,
+            placeholders: placeholders.collect(),
+            hygiene: true,
+            ..Options::default()
+        };
         options.clauses = self.filters.unwrap_or(options.clauses);
+        options.pipelines = self.pipelines;
         if let Some(alternates) = self.alternates {
             let pairs = alternates.into_iter().flat_map(|(field, others)| {
                 let others = match others {
@@ -69,6 +161,8 @@ pub fn metadata(rule: &RuleMeta) -> String {
             all.insert(name.to_owned(), Value::String(value.clone()));
         }
     };
+    text("name", &rule.name);
+    text("name", &rule.name);
     text("status", &rule.status);
     text("author", &rule.author);
     text("license", &rule.license);
@@ -85,6 +179,9 @@ pub fn metadata(rule: &RuleMeta) -> String {
             all.insert(name.to_owned(), json!(list));
         }
     }
+    if !rule.filters.is_empty() {
+        all.insert("filters".to_owned(), json!(rule.filters));
+    }
     if !rule.related.is_empty() {
         let related: Vec<Value> = rule.related.iter().map(|r| json!({"id": r.id, "type": r.kind})).collect();
         all.insert("related".to_owned(), Value::Array(related));
@@ -93,6 +190,10 @@ pub fn metadata(rule: &RuleMeta) -> String {
         [("category", &rule.source.category), ("product", &rule.source.product), ("service", &rule.source.service)];
     let source = source.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Value::String(v.clone()?)))).collect();
     all.insert("logsource".to_owned(), Value::Object(source));
+    // Which of the guest's subscriptions it gets its events from; a correlation has none of its own.
+    if rule.source != picket_sigma::LogSource::default() {
+        all.insert("subscription".to_owned(), rule.stream.into());
+    }
     if !rule.custom.is_empty() {
         let custom = rule.custom.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect();
         all.insert("custom".to_owned(), Value::Object(custom));
@@ -121,7 +222,20 @@ mod tests {
                 .contains(&("Image".into(), "ExecutedImage".into()))
         );
         assert!(Settings::parse(r#"{"all_logsources": true}"#).unwrap_err().contains("all_logsources"));
+        let config = r#"{"placeholders": {"Administrators": ["root", "adm_*"], "ports": [22, "80"], "one": "x"}}"#;
+        let lists = Settings::parse(config).unwrap().into_options().placeholders;
+        assert_eq!(lists["Administrators"], ["root", "adm_*"]);
+        assert_eq!(
+            (lists["ports"].as_slice(), lists["one"].as_slice()),
+            (&["22".into(), "80".into()][..], &["x".into()][..])
+        );
+        assert!(Settings::parse(r#"{"placeholders": {"x": [[]]}}"#).is_err());
         assert!(Settings::default().into_options().clauses);
+        assert_eq!(Settings::parse(r#"{"pipelines": ["ecs"]}"#).unwrap().into_options().pipelines, ["ecs"]);
+        let limits =
+            Settings::parse(r#"{"correlation": {"groups": 5, "tolerance_ms": 2}}"#).unwrap().into_parts().1.limits();
+        assert_eq!((limits.groups, limits.tolerance, limits.bytes), (5, 2_000_000, 64 << 20));
+        assert!(Settings::parse(r#"{"correlation": {"grops": 5}}"#).unwrap_err().contains("grops"));
         assert!(!Settings::parse(r#"{"filters": false}"#).unwrap().into_options().clauses);
     }
 

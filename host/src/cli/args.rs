@@ -94,6 +94,8 @@ pub enum Command {
     Test(TestArgs),
     /// Show why a rule does or does not match an event
     Explain(ExplainArgs),
+    /// Look after rules
+    Rules(RulesArgs),
     /// Load changed rules, guests and config now
     Reload(ReloadArgs),
     /// Show what runs, what is loaded, what is stale, and the ledger
@@ -302,6 +304,14 @@ pub struct TestArgs {
     #[arg(long)]
     pub watch: bool,
 
+    /// Change each literal, modifier and term of each rule, one at a time: a test has to fail
+    #[arg(long, conflicts_with = "watch")]
+    pub mutate: bool,
+
+    /// Exit with 1 if the tests of a rule notice fewer percent of the changes
+    #[arg(long, value_name = "N", requires = "mutate", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_score: Option<u8>,
+
     #[command(flatten)]
     pub format: FormatArg,
 }
@@ -316,6 +326,27 @@ pub struct ExplainArgs {
     #[arg(value_name = "EVENT", value_hint = ValueHint::FilePath)]
     pub event: PathBuf,
 
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    pub command: RulesCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum RulesCommand {
+    /// List every rule: whether it can fire here and why not, and how often it did
+    Ls(RulesLsArgs),
+}
+
+/// With `--rules`, `--guests` or `--set` what these would load; else what the running Picket has loaded.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RulesLsArgs {
+    #[command(flatten)]
+    pub load: Load,
     #[command(flatten)]
     pub format: FormatArg,
 }
@@ -443,6 +474,10 @@ mod tests {
         assert!(!parses("picket replay - --fail-on terrible"));
         assert!(parses("picket capture f --for 30s --max-size 1MiB"));
         assert!(!parses("picket capture f --for 30"));
+        assert!(parses("picket test --mutate --min-score 90 rules"));
+        assert!(!parses("picket test --min-score 90 rules"));
+        assert!(!parses("picket test --mutate --min-score 101 rules"));
+        assert!(!parses("picket test --mutate --watch rules"));
         assert!(!parses("picket run --no-deliver --endpoint http://localhost/"));
     }
 

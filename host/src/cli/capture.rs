@@ -53,10 +53,10 @@ pub fn run(args: &CaptureArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let (exits, (inbox, _)) = Exits::new();
     let capture = Arc::new(Mutex::new(Some(capture)));
     let (writing, full) = (capture.clone(), shared.clone());
-    let done = Box::new(move |flight: Arc<crate::pipeline::Flight>, _| {
+    let done = Box::new(move |finished: crate::correlate::Finished| {
         let mut capture = writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(open) = capture.as_mut() else { return };
-        match open.write(&flight) {
+        match open.write(&finished.flight) {
             Ok(true) => {}
             Ok(false) => full.full.store(true, std::sync::atomic::Ordering::Release),
             Err(e) => {

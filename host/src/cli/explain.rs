@@ -5,8 +5,10 @@ use std::sync::Mutex;
 
 use anyhow::Context as _;
 
-use crate::guest::{Node, OwnedValue};
+use crate::detection::{Analytic, Diagnostic};
+use crate::guest::{GuestError, Node, OwnedValue};
 use crate::offline::Offline;
+use crate::roster;
 use crate::sensor::Input;
 use crate::slab::{Slab, Value};
 
@@ -40,24 +42,28 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let paint = Paint(global.color.stderr());
     let in_file = |f: &str| file.is_file() && std::path::Path::new(f).file_name() == file.file_name();
-    let found = offline.generation.detectors.iter().find_map(|l| {
-        let analytic = l.guest.plan.analytics.iter().find(|a| a.id == args.rule || in_file(&a.file))?;
-        Some((l.guest.clone(), analytic.clone()))
+    let found = offline.generation.guests().find_map(|guest| {
+        let analytic = guest.plan.analytics.iter().find(|a| a.id == args.rule || in_file(&a.file))?;
+        Some((guest.clone(), analytic.clone()))
     });
     let Some((guest, analytic)) = found else {
         load::report(&offline.generation.diagnostics, &inputs.rules, paint, crate::detection::Gravity::Error);
         eprintln!("error: no loaded rule has the id or file `{}`", escape_str(&args.rule));
         return Ok(ExitCode::BadSetup);
     };
+    let diagnostics = offline.generation.diagnostics.clone();
     // Only the slab is kept: a flight would hold its generation, whose lanes end the run.
     let last: Mutex<Option<std::sync::Arc<Slab>>> = Mutex::new(None);
     let matched: Mutex<bool> = Mutex::new(false);
     let (added, _) = offline.run(
         |feeder| feeder.add(&Input::Line { number: 1, text: &line }),
-        |flight, said| {
-            let hit = said.iter().flat_map(|(_, h)| &h.detections).any(|d| d.analytic == analytic);
-            *matched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = hit;
-            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(flight.slab.clone());
+        |finished| {
+            let hit = finished.found.iter().any(|f| f.detection.analytic == analytic);
+            *matched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) |= hit;
+            let slab = &finished.flight.slab;
+            if !slab.is_empty() {
+                *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(slab.clone());
+            }
         },
     );
     if let Err(e) = added {
@@ -76,21 +82,35 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         }
         nodes = Ok(said);
     }
-    let nodes = nodes?;
+    let (nodes, why) = match nodes {
+        Ok(nodes) => (nodes, None),
+        Err(GuestError::NotSelected { .. }) => (Vec::new(), Some(of_another_source(&analytic, &diagnostics))),
+        Err(e) => return Err(e.into()),
+    };
     match args.format.format {
         Format::Json => {
-            let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });
+            let report = serde_json::json!({ "rule": analytic.id, "title": analytic.title, "matched": matched, "why": why, "nodes": nodes.iter().map(node_json).collect::<Vec<_>>() });
             print(format!("{report}\n").as_bytes())
         }
         Format::Human => {
             let verdict = if matched { "matches" } else { "does not match" };
             let mut out = format!("{} {verdict}\n", escape_str(&analytic.title));
-            if nodes.is_empty() {
-                out.push_str("  the event is not of the rule's log source\n");
+            if let Some(why) = why {
+                out.push_str(&format!("  {}\n", escape_str(&why)));
             }
             tree(&nodes, Paint(global.color.stdout()), &mut out);
             print(out.as_bytes())
         }
+    }
+}
+
+/// Why a rule does not even look at an event.
+fn of_another_source(analytic: &Analytic, diagnostics: &[Diagnostic]) -> String {
+    let source = roster::log_source(analytic).unwrap_or_default();
+    let unfed = diagnostics.iter().find(|d| d.file == analytic.file && d.code == roster::NOT_FED);
+    match unfed {
+        Some(d) => format!("never produced on this host: the rule is about {source}; {}", d.help),
+        None => format!("the event is not of the rule's log source, {source}"),
     }
 }
 

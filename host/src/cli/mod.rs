@@ -12,6 +12,7 @@ mod load;
 pub mod man;
 pub mod reload;
 pub mod replay;
+mod rules;
 pub mod run;
 pub mod schema;
 mod show;
@@ -40,6 +41,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Test(args) => test::run(args, global),
         Command::Explain(args) => explain::run(args, global),
         Command::Reload(args) => reload::run(args, global),
+        Command::Rules(args) => rules::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Fields(args) => fields::run(args, global),
         Command::Schema(args) => schema::run(args, global, crate::alert::schema),

@@ -75,9 +75,9 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
             }
             bad
         },
-        |flight, said| {
+        |finished| {
             let mut out = stdout.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (alert, ready) in alert::of_slab(&flight, said, &ledger) {
+            for (alert, ready) in alert::of(&finished, &ledger) {
                 if args.fail_on.is_some_and(|least: Level| alert.severity >= least) {
                     failing.fetch_add(1, Ordering::Relaxed);
                 }

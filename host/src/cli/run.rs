@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use crate::config::{Config, ConfigError};
 use crate::control;
+use crate::correlate::{Book, Finished};
 use crate::daemon::{Alerts, DaemonError, Pipeline, Shared};
 use crate::deliver::{Deliver, DeliverOptions};
 use crate::detection::Gravity;
@@ -53,12 +54,15 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let deliver = if args.no_deliver { None } else { Some(Arc::new(start_deliver(&config)?)) };
     let shared = Shared::new(&config);
     let alerts = Alerts::start(deliver.clone(), printer(args.format.format, global))?;
-    let (exits, (inbox, was_rejected)) = Exits::new();
+    let (mut exits, (inbox, was_rejected)) = Exits::new();
+    exits.book = Arc::new(Book::open(state_dir.join("memory")));
     let mut make = alerts.maker(shared.clone());
     let passing = shared.clone();
-    let done = Box::new(move |flight: Arc<crate::pipeline::Flight>, said| {
-        passing.capture.pass(&flight);
-        make(&flight, said);
+    let done = Box::new(move |finished: Finished| {
+        if !finished.correlated {
+            passing.capture.pass(&finished.flight);
+        }
+        make(&finished);
     });
     let pipeline =
         Pipeline::start(sensor, &config, host_facts::origin(), shared.clone(), (exits.clone(), inbox), done)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::detection::{Diagnostic, Gravity};
+use crate::mutate;
 use crate::offline::Offline;
 use crate::reload::Inputs;
 use crate::ruletest::{self, Report};
@@ -24,6 +25,9 @@ pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
         validate::narrow(&mut config, &both.iter().collect::<Vec<_>>());
     }
     let inputs = load::inputs(config)?;
+    if args.mutate {
+        return mutate(args, global, &inputs);
+    }
     let code = once(args, global, &inputs)?;
     if !args.watch {
         return Ok(code);
@@ -109,6 +113,67 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
     } else {
         ExitCode::Ok
     })
+}
+
+fn mutate(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<ExitCode> {
+    let report = match mutate::run(inputs, load::cache_dir(&inputs.config).as_ref()) {
+        Ok(report) => report,
+        Err(e) => {
+            eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
+            return Ok(ExitCode::BadSetup);
+        }
+    };
+    match args.format.format {
+        Format::Json => print(format!("{}\n", serde_json::to_value(&report)?).as_bytes())?,
+        Format::Human => print(scores(&report, Paint(global.color.stdout())).as_bytes())?,
+    };
+    let below = args.min_score.is_some_and(|least| report.below(f64::from(least)) > 0);
+    let failing = report.rules.iter().any(|r| r.why.is_some()) || !report.broken.is_empty();
+    Ok(if below || failing { ExitCode::AssertionFailed } else { ExitCode::Ok })
+}
+
+/// Percent with one decimal, rounded down: 100 means all.
+fn percent(score: Option<f64>) -> String {
+    score.map_or_else(|| "-".to_owned(), |s| format!("{:.1} %", (s * 10.0).floor() / 10.0))
+}
+
+fn scores(report: &mutate::Report, paint: Paint) -> String {
+    let mut out = String::new();
+    for (file, why) in &report.broken {
+        out.push_str(&format!("{} {}: {}\n", paint.paint(Style::Red, "BROKEN"), escape_str(file), escape_str(why)));
+    }
+    for rule in &report.rules {
+        let name = escape_str(&rule.rule);
+        if let Some(why) = &rule.why {
+            out.push_str(&format!("{} {name}: {}\n", paint.paint(Style::Red, "NOT MUTATED"), escape_str(why)));
+            continue;
+        }
+        let style = if rule.survivors.is_empty() { Style::Green } else { Style::Yellow };
+        let all = rule.killed + rule.survivors.len();
+        let score = paint.paint(style, &format!("{:>7}", percent(rule.score)));
+        out.push_str(&format!("{score}  {}/{all}  {name}\n", rule.killed));
+        for s in &rule.survivors {
+            out.push_str(&format!("    {name}:{}:{}: survived: {}\n", s.line, s.column, escape_str(&s.mutant)));
+        }
+        for silence in &rule.idle_silences {
+            out.push_str(&format!("    silence without a survivor or a reason: {}\n", escape_str(silence)));
+        }
+        if rule.not_tried > 0 {
+            out.push_str(&format!("    {} further changes were not tried\n", rule.not_tried));
+        }
+    }
+    let sum = |part: fn(&mutate::RuleScore) -> usize| report.rules.iter().map(part).sum::<usize>();
+    out.push_str(&format!(
+        "{} of {} changes of {} rules noticed: {}; {} equivalent, {} made no rule, {} not tried\n",
+        report.killed,
+        report.killed + report.survived,
+        report.rules.len(),
+        percent(report.score),
+        sum(|r| r.equivalent),
+        sum(|r| r.invalid),
+        sum(|r| r.not_tried),
+    ));
+    out
 }
 
 fn human(report: &Report, paint: Paint, started: Instant) -> String {

@@ -33,7 +33,7 @@ pub fn run(args: &ValidateArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let generation = &offline.generation;
     let errors = generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Error).count();
     let warnings = generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
-    let guests: Vec<&str> = generation.lanes().map(|l| l.guest.name.as_str()).collect();
+    let guests: Vec<&str> = generation.guests().map(|g| g.name.as_str()).collect();
     match args.format.format {
         Format::Json => {
             let report = serde_json::json!({

@@ -271,11 +271,22 @@ pub struct DispatchConfig {
     /// Instances of each guest that declares it can be replicated.
     #[schemars(range(min = 1, max = 64))]
     pub replicas: u32,
+
+    /// How often all that guests remember of detections is written to the state directory: after a crash a window may miss what was found in this time.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
+    pub snapshot: Period,
 }
 
 impl Default for DispatchConfig {
     fn default() -> DispatchConfig {
-        DispatchConfig { rows: 1024, bytes: ByteSize::mib(1), interval: Period::millis(5), queue: 64, replicas: 1 }
+        DispatchConfig {
+            rows: 1024,
+            bytes: ByteSize::mib(1),
+            interval: Period::millis(5),
+            queue: 64,
+            replicas: 1,
+            snapshot: Period::secs(10),
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub trait Daemon: Send + Sync {
     /// The account of everything, for `picket status`.
     fn status(&self) -> Value;
 
+    /// Every rule with its state, hits and reasons, for `picket rules ls`.
+    fn rules(&self) -> Value {
+        Value::Null
+    }
+
     /// Builds and publishes the next generation. `force` overrides the mass-change guard; `wait` returns only when the
     /// new set runs. The report says what is loaded, stale and refused.
     fn reload(&self, force: bool, wait: bool) -> Value;
@@ -57,6 +62,7 @@ pub trait Daemon: Send + Sync {
 #[serde(tag = "cmd", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     Status,
+    Rules,
     Reload {
         #[serde(default)]
         force: bool,

@@ -131,6 +131,7 @@ fn converse(stream: UnixStream, daemon: &dyn Daemon) -> io::Result<()> {
     }
     let reply = match serde_json::from_slice(&line) {
         Ok(Request::Status) => json!({"result": daemon.status()}),
+        Ok(Request::Rules) => json!({"result": daemon.rules()}),
         Ok(Request::Reload { force, wait }) => json!({"result": daemon.reload(force, wait)}),
         Ok(Request::Capture { path, ms, bytes }) => {
             let limits = Limits { duration: ms.map(Duration::from_millis), bytes };

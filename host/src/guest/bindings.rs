@@ -16,10 +16,11 @@ wasmtime::component::bindgen!({
             export picket:guest/detector@0.1.0;
             export picket:guest/enricher@0.1.0;
             export picket:guest/explain@0.1.0;
+            export picket:guest/memory@0.1.0;
         }
     ",
     additional_derives: [PartialEq],
 });
 
-pub use exports::picket::guest::{detector, enricher, explain};
+pub use exports::picket::guest::{detector, enricher, explain, memory};
 pub use picket::guest::{host, lookup, state, types};

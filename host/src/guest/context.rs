@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::bindings::{host, lookup, state, types};
 use super::limits::{Deadline, Limits, Memory};
 use super::state::{Pending, State, end};
+use crate::detection::Detected;
 use crate::kind::{self, Bound, Catalogue};
 use crate::slab::{Slab, Value};
 
@@ -77,6 +78,8 @@ pub(super) struct Turn {
     pub slab: Arc<Slab>,
     /// Per batch, ascending.
     pub rows: Vec<Vec<u32>>,
+    /// The rows are of `@detection`: positions in here.
+    pub detected: Option<Arc<Detected>>,
 }
 
 /// The host's side of one instance.
@@ -119,9 +122,16 @@ impl Context {
     /// The row with this sequence number, if the guest has it in this turn.
     fn row(&self, seq: u64) -> Option<(Arc<Slab>, usize)> {
         let turn = self.turn.as_ref()?;
-        let row = turn.slab.row_of(seq)?;
+        let row = match &turn.detected {
+            None => turn.slab.row_of(seq)?,
+            Some(detected) => detected.rows.binary_search_by_key(&seq, |r| r.seq).ok()?,
+        };
         let has = turn.rows.iter().any(|rows| rows.binary_search(&(row as u32)).is_ok());
-        has.then(|| (turn.slab.clone(), row))
+        let event = match &turn.detected {
+            None => row,
+            Some(detected) => detected.rows[row].row? as usize,
+        };
+        has.then(|| (turn.slab.clone(), event))
     }
 
     /// Makes the state writes of a call that returned count.

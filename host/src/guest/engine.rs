@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, OptLevel};
 
-use super::bindings::{detector, enricher, explain, host, lookup, state as state_api, types};
+use super::bindings::{detector, enricher, explain, host, lookup, memory, state as state_api, types};
 use super::context::Context;
 use super::probe::probe;
 use super::state::States;
@@ -54,6 +54,7 @@ pub struct Component {
     pub(super) pre: InstancePre<Context>,
     pub(super) exports: Indices,
     pub(super) explain: Option<explain::GuestIndices>,
+    pub(super) memory: Option<memory::GuestIndices>,
 }
 
 impl std::fmt::Debug for Component {
@@ -131,6 +132,7 @@ impl Runtime {
             World::Formatter => Indices::Formatter,
         };
         let explain = if probed.explains { Some(explain::GuestIndices::new(&pre).map_err(failed)?) } else { None };
+        let memory = if probed.remembers { Some(memory::GuestIndices::new(&pre).map_err(failed)?) } else { None };
         Ok(Arc::new(Component {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -140,6 +142,7 @@ impl Runtime {
             pre,
             exports,
             explain,
+            memory,
         }))
     }
 }

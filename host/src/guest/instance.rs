@@ -210,7 +210,7 @@ impl Instance {
             return Err(Failed { reason: "no instance is left".to_owned(), deadline: false });
         };
         let (turn, rows) = self.projector.turn(slab, only);
-        let reply = live.turn(&turn, Turn { slab: slab.clone(), rows: rows.clone() });
+        let reply = live.turn(&turn, Turn { slab: slab.clone(), rows: rows.clone(), detected: None });
         self.projector.recycle(turn);
         match reply {
             Ok(reply) => Ok((rows, reply)),
@@ -237,12 +237,6 @@ impl Tally {
     fn rest(&mut self, rows: Vec<u32>, reason: &str) {
         let reason: Arc<str> = reason.into();
         self.set_aside.extend(rows.into_iter().map(|row| (row, reason.clone())));
-    }
-}
-
-impl Failed {
-    fn cost(&self) -> Cost {
-        if self.deadline { Cost::Deadline } else { Cost::Trap }
     }
 }
 

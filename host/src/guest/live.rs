@@ -6,9 +6,11 @@ use wasmtime::component::Instance;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::bindings::{detector, enricher, types};
+use super::breaker::Cost;
 use super::context::{Context, Shared, Turn};
 use super::engine::{Component, Indices};
 use super::limits::Deadline;
+use super::state::Pending;
 use super::{GuestError, World};
 
 /// A failed call: the store is dead, by the rules of the component model.
@@ -17,6 +19,13 @@ pub(super) struct Failed {
     pub reason: String,
     /// It used all the time a call may take.
     pub deadline: bool,
+}
+
+impl Failed {
+    /// What it costs the guest.
+    pub fn cost(&self) -> Cost {
+        if self.deadline { Cost::Deadline } else { Cost::Trap }
+    }
 }
 
 /// What a guest answered to a turn.
@@ -86,8 +95,18 @@ impl Live {
         })
     }
 
+    /// A turn that was handled before: what it makes is thrown away, and so are its writes.
+    pub fn again(&mut self, turn: &types::Turn) -> Result<(), Failed> {
+        let reach = Turn { slab: Arc::default(), rows: Vec::new(), detected: None };
+        self.take_turn(turn, reach, false).map(|_| ())
+    }
+
     /// `on-events` or `enrich`. State writes count if it returns.
     pub fn turn(&mut self, turn: &types::Turn, reach: Turn) -> Result<Reply, Failed> {
+        self.take_turn(turn, reach, true)
+    }
+
+    fn take_turn(&mut self, turn: &types::Turn, reach: Turn, counts: bool) -> Result<Reply, Failed> {
         let cpu = self.store.data().shared.limits.call_cpu;
         self.store.set_hostcall_fuel(self.store.data().shared.limits.output_bytes);
         let context = self.store.data_mut();
@@ -98,7 +117,9 @@ impl Live {
             Exports::Enricher(guest) => guest.call_enrich(store, turn).map(Reply::Columns),
         });
         let context = self.store.data_mut();
-        if reply.is_ok() {
+        if !counts {
+            context.pending = Pending::default();
+        } else if reply.is_ok() {
             context.commit();
         }
         context.turn = None;
@@ -109,6 +130,13 @@ impl Live {
     /// Any other export, within the time of one call.
     pub fn call<R>(&mut self, f: impl FnOnce(&mut Store<Context>) -> wasmtime::Result<R>) -> Result<R, Failed> {
         let cpu = self.store.data().shared.limits.call_cpu;
+        guard(&mut self.store, cpu, f)
+    }
+
+    /// One that may take and give as much as the guest may hold, within the time of `init`.
+    pub fn long_call<R>(&mut self, f: impl FnOnce(&mut Store<Context>) -> wasmtime::Result<R>) -> Result<R, Failed> {
+        let (cpu, bytes) = (self.store.data().shared.limits.init_cpu, self.store.data().shared.limits.memory_bytes);
+        self.store.set_hostcall_fuel(bytes);
         guard(&mut self.store, cpu, f)
     }
 }

@@ -7,11 +7,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::bindings::types;
 use super::context::{Shared, Turn, lock};
+use super::correlator::Correlator;
 use super::engine::{Component, Runtime};
 use super::enriched::OwnedValue;
 use super::instance::Instance;
 use super::limits::Limits;
 use super::live::Live;
+use super::memory::Memory;
 use super::plan::{self, MAX_DIAGNOSTICS, Plan};
 use super::project::{Projector, Stream};
 use super::{GuestError, LoadError, World};
@@ -62,7 +64,10 @@ pub struct Guest {
 /// What [`load`] returns.
 #[derive(Debug)]
 pub struct Loaded {
+    /// For events. Its plan may have no subscriptions.
     pub guest: Arc<Guest>,
+    /// The same component once more, for what other detectors found.
+    pub correlator: Option<Arc<Guest>>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -87,13 +92,16 @@ struct Recipe {
     files: Arc<[File]>,
     seed: (u64, u64),
     role: types::Role,
+    /// Whether its calls may write state. Of two instances at once none could say what the other sees.
+    writes: bool,
     /// Every instance must answer `init` like the first.
     plan: types::Plan,
     bindings: Vec<types::Binding>,
     streams: Vec<Stream>,
 }
 
-/// Starts a guest: instantiates it, runs `init`, resolves its fields, runs `bind`; for every replica and one spare.
+/// Starts a guest: instantiates it, runs `init`, resolves its fields, runs `bind`; for every replica and one spare. A detector that
+/// subscribes to `@detection` has one more instance (and a spare of it), which sees nothing else.
 ///
 /// `slot`: position of an enricher in the generation. Fails only if the guest as a whole cannot run; what is wrong with single rules,
 /// fields or log sources is a diagnostic.
@@ -109,34 +117,69 @@ pub fn load(
         return Err(GuestError::Formatter { guest: name }.into());
     }
     let config = config.to_string();
-    let digest = digest(component, &config, &files);
-    let shared = Arc::new(Shared::new(name.clone(), limits, Arc::new(catalogue.clone())));
-    let mut replicas = replicas.clamp(1, MAX_REPLICAS);
-    let mut recipe = Recipe {
+    let recipe = |role, writes| Recipe {
         component: component.clone(),
-        shared: shared.clone(),
-        config,
-        files,
+        shared: Arc::new(Shared::new(name.clone(), limits.clone(), Arc::new(catalogue.clone()))),
+        config: config.clone(),
+        files: files.clone(),
         seed,
-        // Most guests that can be replicated are; the others are started twice.
-        role: if replicas > 1 { types::Role::Replica } else { types::Role::Whole },
+        role,
+        writes: writes && component.world == World::Detector,
         plan: plan::nothing(),
         bindings: Vec::new(),
         streams: Vec::new(),
     };
-    let (mut first, mut wanted) = recipe.init()?;
-    let replicable =
-        !wanted.subscriptions.is_empty() && wanted.subscriptions.iter().all(|s| s.scaling == types::Scaling::Replicas);
-    if replicas > 1 && !replicable {
+    let mut replicas = replicas.clamp(1, MAX_REPLICAS);
+    // Only an instance that is alone says all that the guest wants.
+    let mut events = recipe(types::Role::Whole, true);
+    let (mut first, mut wanted) = events.init()?;
+    let correlates = component.world == World::Detector && wanted.subscriptions.iter().any(plan::is_of_detections);
+    let mut of_events = wanted.subscriptions.iter().filter(|s| !plan::is_of_detections(s)).peekable();
+    let replicable = of_events.peek().is_some() && of_events.all(|s| s.scaling == types::Scaling::Replicas);
+    if !replicable {
         replicas = 1;
-        recipe.role = types::Role::Whole;
-        (first, wanted) = recipe.init()?;
     }
+    if replicas > 1 || correlates {
+        let role = if replicable { types::Role::Replica } else { types::Role::Whole };
+        events = recipe(role, false);
+        (first, wanted) = events.init()?;
+    }
+    let (guest, mut diagnostics) = start(runtime, events, (first, wanted), slot, replicas)?;
+    let mut correlator = None;
+    if correlates {
+        let single = recipe(types::Role::Single, true);
+        let started = single.init()?;
+        let (started, said) = start(runtime, single, started, slot, 1)?;
+        if started.plan.detections.is_empty() {
+            let reason = "its single instance does not subscribe to @detection".to_owned();
+            return Err(GuestError::Plan { guest: name, reason }.into());
+        }
+        let new: Vec<Diagnostic> = said.into_iter().filter(|d| !diagnostics.contains(d)).collect();
+        diagnostics.extend(new);
+        diagnostics.truncate(MAX_DIAGNOSTICS);
+        correlator = Some(started);
+    }
+    Ok(Loaded { guest, correlator, diagnostics })
+}
+
+/// Makes the guest of a recipe whose first instance has answered `init`.
+fn start(
+    runtime: &Runtime,
+    mut recipe: Recipe,
+    (mut first, wanted): (Live, types::Plan),
+    slot: u16,
+    instances: u32,
+) -> Result<(Arc<Guest>, Vec<Diagnostic>), LoadError> {
+    let (component, shared) = (recipe.component.clone(), recipe.shared.clone());
+    let name = shared.name.clone();
+    let digest = digest(&component, &recipe.config, &recipe.files);
     let state = lock(&runtime.states).open(&name, wanted.state_format);
     // Set once: the guest was made above.
     let _ = shared.state.set(state);
     plan::bounded(&name, &wanted)?;
-    let (mut plan, bindings) = plan::resolve(&name, component, &recipe.files, &wanted, catalogue, slot)?;
+    let role = recipe.role;
+    let (mut plan, bindings) =
+        plan::resolve(&name, &component, &recipe.files, &wanted, &shared.catalogue, (slot, role))?;
     recipe.bindings = bindings;
     recipe.streams = plan
         .subscriptions
@@ -149,7 +192,7 @@ pub fn load(
     plan.diagnostics.truncate(MAX_DIAGNOSTICS);
     let with = |source: GuestError, plan: &Plan| LoadError { source, diagnostics: plan.diagnostics.clone() };
     let mut started = vec![first];
-    while started.len() < replicas as usize {
+    while started.len() < instances as usize {
         started.push(recipe.build().map_err(|e| with(e, &plan))?);
     }
     let spare = recipe.build().map_err(|e| with(e, &plan))?;
@@ -165,7 +208,7 @@ pub fn load(
         building: AtomicBool::new(false),
         traps: AtomicU64::new(0),
     };
-    Ok(Loaded { guest: Arc::new(guest), diagnostics })
+    Ok((Arc::new(guest), diagnostics))
 }
 
 impl Guest {
@@ -173,6 +216,16 @@ impl Guest {
     pub fn instances(self: &Arc<Self>) -> Vec<Instance> {
         let started = std::mem::take(&mut *lock(&self.started));
         started.into_iter().map(|live| Instance::new(self.clone(), live)).collect()
+    }
+
+    /// The one instance of a guest on `@detection`, for a thread of its own; once.
+    pub fn correlator(self: &Arc<Self>) -> Option<Correlator> {
+        if self.plan.detections.is_empty() {
+            return None;
+        }
+        let live = std::mem::take(&mut *lock(&self.started)).pop()?;
+        let memory = self.recipe.component.memory.clone().map(|m| Memory::new(m, self.recipe.plan.state_format));
+        Some(Correlator::new(self.clone(), live, memory))
     }
 
     /// Why a rule does or does not match a row, from a fresh instance.
@@ -193,7 +246,7 @@ impl Guest {
             return Err(GuestError::NotSelected { guest: guest() });
         }
         let mut live = self.recipe.build()?;
-        live.store.data_mut().turn = Some(Turn { slab: slab.clone(), rows });
+        live.store.data_mut().turn = Some(Turn { slab: slab.clone(), rows, detected: None });
         let instance = live.instance;
         let nodes = live
             .call(|store| indices.load(&mut *store, &instance)?.call_explain(store, analytic as u32, &turn))
@@ -288,8 +341,7 @@ impl std::fmt::Debug for Guest {
 impl Recipe {
     /// Instantiates and runs `init`.
     fn init(&self) -> Result<(Live, types::Plan), LoadError> {
-        let writes = self.role == types::Role::Whole && self.component.world == World::Detector;
-        let mut live = Live::new(&self.component, &self.shared, writes)?;
+        let mut live = Live::new(&self.component, &self.shared, self.writes)?;
         let files = self.files.iter().map(|f| types::File { name: f.name.clone(), content: f.content.to_vec() });
         let setup = types::Setup {
             name: self.shared.name.clone(),

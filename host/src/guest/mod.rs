@@ -9,6 +9,7 @@
 mod bindings;
 mod breaker;
 mod context;
+mod correlator;
 mod engine;
 mod enriched;
 mod error;
@@ -17,6 +18,9 @@ mod interner;
 mod limits;
 mod live;
 mod load;
+mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod outcome;
 mod plan;
 mod probe;
@@ -25,13 +29,15 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use correlator::Correlator;
 pub use engine::{Component, Runtime, RuntimeOptions};
 pub use enriched::{Enriched, OwnedValue};
 pub use error::{GuestError, LoadError};
 pub use instance::{EnrichHandled, Handled, Instance};
 pub use limits::{Limits, thread_cpu};
 pub use load::{File, Guest, Loaded, Node, Setup, load};
-pub use plan::{Plan, Subscription};
+pub use memory::{Kept, Place, numbered};
+pub use plan::{DetectionField, DetectionStream, Plan, Subscription};
 pub use probe::SPEAKS;
 
 /// What a guest is: decided by what it exports.

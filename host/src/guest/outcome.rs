@@ -13,6 +13,8 @@ use crate::text::hex;
 
 /// Messages of failures kept per slab; the rest is only counted.
 pub(super) const MAX_MESSAGES: usize = 16;
+/// Detections that one is made from; more are left out.
+const MAX_RELATED: usize = 256;
 /// Bytes of one such message.
 const MAX_MESSAGE: usize = 512;
 
@@ -60,6 +62,7 @@ pub(super) fn accept(
             key: cut.key(detection.key),
             evidence: evidence.collect(),
             fields: fields.collect(),
+            related: detection.related.into_iter().take(MAX_RELATED).collect(),
         };
         let bytes = handled.bytes + size(&detection);
         if bytes > limits.output_bytes {
@@ -82,7 +85,11 @@ fn size(detection: &Detection) -> usize {
     let evidence =
         detection.evidence.iter().map(|e| e.selection.len() + e.field.len() + e.pattern.len() + e.value.len());
     let fields = detection.fields.iter().map(|(name, value)| name.len() + value.len());
-    size_of::<Detection>() + detection.key.len() + evidence.sum::<usize>() + fields.sum::<usize>()
+    size_of::<Detection>()
+        + size_of_val(detection.related.as_slice())
+        + detection.key.len()
+        + evidence.sum::<usize>()
+        + fields.sum::<usize>()
 }
 
 fn refuse(handled: &mut Handled, what: &str) {

@@ -37,10 +37,34 @@ pub struct Subscription {
     pub fields: Vec<Bound>,
 }
 
+/// A subscription to what other detectors found.
+#[derive(Clone, Debug)]
+pub struct DetectionStream {
+    /// Position in the guest's own plan.
+    pub number: u32,
+    pub fields: Vec<DetectionField>,
+}
+
+/// A column of `@detection`.
+#[derive(Clone, Debug)]
+pub enum DetectionField {
+    Rule,
+    Guest,
+    Level,
+    Uid,
+    /// Of the event that the detection is about.
+    Event(Bound),
+}
+
+/// The kind of the stream of detections.
+pub(super) const DETECTION: &str = "@detection";
+
 /// What a guest said it does.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub subscriptions: Vec<Subscription>,
+    /// Only of the one instance that sees what others found; it has no others.
+    pub detections: Vec<DetectionStream>,
     /// Columns an enricher adds, with their full names.
     pub outputs: Vec<EnrichOutput>,
     pub analytics: Vec<Arc<Analytic>>,
@@ -78,6 +102,11 @@ pub(super) fn bounded(guest: &str, plan: &types::Plan) -> Result<(), GuestError>
     }
 }
 
+/// Whether a subscription is one to what other detectors found.
+pub(super) fn is_of_detections(subscription: &types::Subscription) -> bool {
+    subscription.source.kind.as_deref() == Some(DETECTION)
+}
+
 /// Resolves what the guest `name` wants through the catalogue. With one binding per subscription of the guest, in its order.
 pub(super) fn resolve(
     name: &str,
@@ -85,12 +114,18 @@ pub(super) fn resolve(
     files: &[File],
     wanted: &types::Plan,
     catalogue: &Catalogue,
-    slot: u16,
+    (slot, role): (u16, types::Role),
 ) -> Result<(Plan, Vec<types::Binding>), GuestError> {
     let mut bindings = Vec::new();
     let mut plan = Plan { diagnostics: wanted.diagnostics.iter().map(diagnostic).collect(), ..Plan::default() };
     for (number, subscription) in wanted.subscriptions.iter().enumerate() {
         let asked = &subscription.source;
+        if component.world == World::Detector && is_of_detections(subscription) {
+            let (fields, bound) = subscription.fields.iter().map(|f| detection_field(catalogue, f)).unzip();
+            bindings.push(types::Binding { fields: bound, kinds: vec![DETECTION.to_owned()], note: String::new() });
+            plan.detections.push(DetectionStream { number: number as u32, fields });
+            continue;
+        }
         let source = Source {
             kind: asked.kind.clone(),
             category: asked.category.clone(),
@@ -136,6 +171,11 @@ pub(super) fn resolve(
             names: subscription.fields.clone(),
             fields,
         });
+    }
+    // Each instance has the rows of one side only.
+    match role {
+        types::Role::Single => plan.subscriptions.clear(),
+        types::Role::Whole | types::Role::Replica => plan.detections.clear(),
     }
     match component.world {
         World::Detector => {
@@ -192,7 +232,24 @@ fn convert_analytic(analytic: &types::Analytic, digest: String, diagnostics: &mu
     }
 }
 
-fn about_guest(gravity: Gravity, code: &str, message: String) -> Diagnostic {
+/// What a column of `@detection` is read from. Fields that are not its own are those of the event.
+fn detection_field(catalogue: &Catalogue, name: &str) -> (DetectionField, types::BoundField) {
+    let own = match name {
+        "@rule" => DetectionField::Rule,
+        "@guest" => DetectionField::Guest,
+        "@level" => DetectionField::Level,
+        "@uid" => DetectionField::Uid,
+        _ => {
+            let bound = catalogue.resolve(None, name);
+            let told = bound_field(&bound);
+            return (DetectionField::Event(bound), told);
+        }
+    };
+    let (availability, shape) = (types::Availability::Bound, types::Shape::Text);
+    (own, types::BoundField { availability, shape, note: String::new() })
+}
+
+pub(super) fn about_guest(gravity: Gravity, code: &str, message: String) -> Diagnostic {
     Diagnostic {
         gravity,
         code: code.to_owned(),

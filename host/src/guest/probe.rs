@@ -27,6 +27,7 @@ const WORLDS: [(&str, World); 3] =
 pub struct Probed {
     pub world: World,
     pub explains: bool,
+    pub remembers: bool,
 }
 
 /// Names what the bytes are. The component is validated later, by the compiler.
@@ -36,15 +37,16 @@ pub fn probe(path: &Path, bytes: &[u8]) -> Result<Probed, GuestError> {
         check_import(path, import)?;
     }
     let mut found: Option<(&'static str, World)> = None;
-    let mut explains = false;
+    let (mut explains, mut remembers) = (false, false);
     for export in &exports {
         let Some((interface, version)) = ours(export) else { continue };
         let world = WORLDS.iter().find(|(name, _)| *name == interface);
-        if world.is_none() && interface != "explain" {
+        if world.is_none() && !["explain", "memory"].contains(&interface) {
             continue;
         }
         check_version(path, version)?;
         match (world, found) {
+            (None, _) if interface == "memory" => remembers = true,
             (None, _) => explains = true,
             (Some(&world), None) => found = Some(world),
             (Some(&(second, _)), Some((first, _))) => {
@@ -53,7 +55,7 @@ pub fn probe(path: &Path, bytes: &[u8]) -> Result<Probed, GuestError> {
         }
     }
     if let Some((_, world)) = found {
-        return Ok(Probed { world, explains });
+        return Ok(Probed { world, explains, remembers });
     }
     let listed: Vec<String> = exports.into_iter().take(8).collect();
     let exports = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
@@ -180,10 +182,13 @@ pub(super) mod tests {
         for (name, world) in WORLDS {
             let export = format!("picket:guest/{name}@0.1.0");
             let probed = probe(Path::new("x.wasm"), &component(&["picket:guest/types@0.1.0"], &[&export])).unwrap();
-            assert_eq!(probed, Probed { world, explains: false });
+            assert_eq!(probed, Probed { world, explains: false, remembers: false });
         }
-        let both = component(&[], &["picket:guest/detector@0.1.0", "picket:guest/explain@0.1.0"]);
-        assert_eq!(probe(Path::new("x.wasm"), &both).unwrap(), Probed { world: World::Detector, explains: true });
+        for (optional, explains) in [("explain", true), ("memory", false)] {
+            let both = component(&[], &["picket:guest/detector@0.1.0", &format!("picket:guest/{optional}@0.1.0")]);
+            let wanted = Probed { world: World::Detector, explains, remembers: !explains };
+            assert_eq!(probe(Path::new("x.wasm"), &both).unwrap(), wanted);
+        }
     }
 
     #[test]

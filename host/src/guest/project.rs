@@ -5,7 +5,7 @@
 
 use super::bindings::types::{Batch, Cells, Column, TextLists, Texts, Turn};
 use super::interner::{Interner, push};
-use crate::kind::{self, Bound, Selection, Shape};
+use crate::kind::{self, Access, Bound, Selection, Shape};
 use crate::slab::{Slab, Value};
 
 /// Values of `column.presence`.
@@ -18,6 +18,9 @@ pub(super) mod presence {
 
 /// Batches for which a column of distinct values is sent plain before the dictionary is tried again.
 const PLAIN_FOR: u8 = 15;
+
+/// Processes whose values are remembered while a column is filled.
+const RECENT: usize = 64;
 
 /// One subscription as the projection needs it.
 #[derive(Clone, Debug)]
@@ -95,7 +98,8 @@ impl Projector {
             batch.times.clear();
             batch.times.extend(rows.iter().map(|&r| slab.rows[r as usize].time));
             for ((column, field), plain) in batch.columns.iter_mut().zip(&stream.fields).zip(plain) {
-                fill(slab, rows, field, column, &mut self.interner, plain);
+                let cells = EventCells { slab, rows, access: &field.access };
+                fill(&cells, field.shape, column, &mut self.interner, plain);
             }
             batches.push(batch);
             taken.push(rows.to_vec());
@@ -113,34 +117,69 @@ impl Projector {
     }
 }
 
-fn empty_column() -> Column {
+/// The values of one column, row by row.
+pub(super) trait CellSource<'s> {
+    fn len(&self) -> usize;
+    fn value(&self, row: usize) -> Value<'s>;
+    /// Rows with equal keys hold equal values.
+    fn key(&self, row: usize) -> Option<u64>;
+}
+
+/// A field of rows of a slab.
+struct EventCells<'s> {
+    slab: &'s Slab,
+    rows: &'s [u32],
+    access: &'s Access,
+}
+
+impl<'s> CellSource<'s> for EventCells<'s> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn value(&self, row: usize) -> Value<'s> {
+        self.slab.value(self.rows[row] as usize, self.access)
+    }
+
+    fn key(&self, row: usize) -> Option<u64> {
+        self.slab.dictionary_key(self.rows[row] as usize, self.access)
+    }
+}
+
+pub(super) fn empty_column() -> Column {
     Column { cells: Cells::Boolean(Vec::new()), presence: Vec::new() }
 }
 
 /// Fills one column, reusing its buffers where the shape is the same as before.
-fn fill(slab: &Slab, rows: &[u32], field: &Bound, column: &mut Column, interner: &mut Interner, plain: &mut u8) {
-    let access = &field.access;
-    let value = |row: u32| slab.value(row as usize, access);
+pub(super) fn fill<'s>(
+    from: &impl CellSource<'s>,
+    shape: Shape,
+    column: &mut Column,
+    interner: &mut Interner,
+    plain: &mut u8,
+) {
+    let rows = 0..from.len();
+    let value = |row: usize| from.value(row);
     column.presence.clear();
     let mut all_present = true;
     let mut note = |column_presence: &mut Vec<u8>, p: u8| {
         all_present &= p == presence::PRESENT;
         column_presence.push(p);
     };
-    match field.shape {
+    match shape {
         Shape::Text => {
             let mut texts = reuse_texts(&mut column.cells);
-            let keyed = rows.iter().map(|&r| (slab.dictionary_key(r as usize, access), value(r)));
+            let keyed = rows.clone().map(|r| (from.key(r), value(r)));
             text_column(rows.len(), keyed, &mut texts, interner, plain, |p| note(&mut column.presence, p));
             column.cells = Cells::Text(texts);
         }
         Shape::TextList => {
             let mut lists = reuse_lists(&mut column.cells);
-            list_column(rows.iter().map(|&r| value(r)), &mut lists, interner, |p| note(&mut column.presence, p));
+            list_column(rows.map(value), &mut lists, interner, |p| note(&mut column.presence, p));
             column.cells = Cells::TextList(lists);
         }
         Shape::Dynamic => {
-            let values: Vec<Value<'_>> = rows.iter().map(|&r| value(r)).collect();
+            let values: Vec<Value<'_>> = rows.clone().map(value).collect();
             if values.iter().any(|v| matches!(v, Value::List(_))) {
                 let mut lists = reuse_lists(&mut column.cells);
                 list_column(values.into_iter(), &mut lists, interner, |p| note(&mut column.presence, p));
@@ -153,19 +192,19 @@ fn fill(slab: &Slab, rows: &[u32], field: &Bound, column: &mut Column, interner:
             }
         }
         Shape::Unsigned => {
-            let out = rows.iter().map(|&r| scalar(&value(r), unsigned, |p| note(&mut column.presence, p))).collect();
+            let out = rows.map(|r| scalar(&value(r), unsigned, |p| note(&mut column.presence, p))).collect();
             column.cells = Cells::Unsigned(out);
         }
         Shape::Signed => {
-            let out = rows.iter().map(|&r| scalar(&value(r), signed, |p| note(&mut column.presence, p))).collect();
+            let out = rows.map(|r| scalar(&value(r), signed, |p| note(&mut column.presence, p))).collect();
             column.cells = Cells::Signed(out);
         }
         Shape::Float => {
-            let out = rows.iter().map(|&r| scalar(&value(r), float, |p| note(&mut column.presence, p))).collect();
+            let out = rows.map(|r| scalar(&value(r), float, |p| note(&mut column.presence, p))).collect();
             column.cells = Cells::Float(out);
         }
         Shape::Boolean => {
-            let out = rows.iter().map(|&r| scalar(&value(r), boolean, |p| note(&mut column.presence, p))).collect();
+            let out = rows.map(|r| scalar(&value(r), boolean, |p| note(&mut column.presence, p))).collect();
             column.cells = Cells::Boolean(out);
         }
     }
@@ -246,11 +285,13 @@ fn text_column<'s>(
         return;
     }
     interner.clear(rows);
-    // Neighbouring rows are often of one process: equal keys hold equal values, and nothing is hashed.
-    let mut last: Option<(u64, u8, u32)> = None;
+    // Rows nearby are often of one process, or of one parent: equal keys hold equal values, and nothing is hashed.
+    let mut recent: [Option<(u64, u8, u32)>; RECENT] = [None; RECENT];
     for (key, value) in values {
-        if let (Some(key), Some((last_key, p, code))) = (key, last)
-            && key == last_key
+        let place = key.map(|key| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % RECENT);
+        if let (Some(key), Some(place)) = (key, place)
+            && let Some((known, p, code)) = recent[place]
+            && key == known
         {
             note(p);
             texts.codes.push(code);
@@ -260,7 +301,9 @@ fn text_column<'s>(
         let code = interner.intern(texts, text);
         note(p);
         texts.codes.push(code);
-        last = key.map(|k| (k, p, code));
+        if let (Some(key), Some(place)) = (key, place) {
+            recent[place] = Some((key, p, code));
+        }
     }
     let distinct = texts.ends.len();
     if distinct == rows {

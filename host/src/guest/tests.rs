@@ -21,7 +21,7 @@ fn built(directory: &str, name: &str) -> (PathBuf, Vec<u8>) {
 }
 
 /// Compiled code is kept beside the components: a test run compiles each only once.
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     // One at a time: two that make the directory at once are in each other's way.
     static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -29,7 +29,7 @@ fn runtime() -> Runtime {
     Runtime::new(&RuntimeOptions { cache_dir: Some(cache) }).unwrap()
 }
 
-fn setup(name: &str) -> Setup {
+pub(super) fn setup(name: &str) -> Setup {
     Setup {
         name: name.to_owned(),
         config: serde_json::json!({}),
@@ -45,7 +45,7 @@ fn patient() -> Limits {
     Limits { wall_factor: 1_000_000, ..Limits::default() }
 }
 
-fn load_test_guest(runtime: &Runtime, setup: Setup) -> Result<Loaded, LoadError> {
+pub(super) fn load_test_guest(runtime: &Runtime, setup: Setup) -> Result<Loaded, LoadError> {
     let (path, bytes) = built("test-guests", &setup.name.clone());
     let component = runtime.compile(&setup.name, &path, &bytes).unwrap();
     load(runtime, &component, setup, &Catalogue::default(), 0)
@@ -66,7 +66,7 @@ fn creation() -> KindId {
 }
 
 /// A slab of new processes with these command lines, one second apart. Sequence numbers begin at `first`.
-fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
+pub(super) fn slab_from(first: u64, lines: &[&str]) -> Arc<Slab> {
     let mut slab = Slab::default();
     for (i, line) in lines.iter().enumerate() {
         let cells = slab.cells.len() as u32;

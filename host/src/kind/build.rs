@@ -32,7 +32,11 @@ pub fn build(fields: &Map<String, Json>) -> Result<Json, BuildError> {
             continue;
         }
         let path = path_of(kind, name, value).ok_or_else(|| {
-            let hint = Catalogue::default().nearest(name).map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
+            let hint = match Catalogue::default().nearest(name) {
+                Some(near) if near == *name => format!(" of {}; another kind has it", kind.name),
+                Some(near) => format!(", did you mean `{near}`?"),
+                None => String::new(),
+            };
             BuildError::UnknownField { field: name.clone(), hint }
         })?;
         put(&mut event, &path, value.clone());
@@ -200,5 +204,8 @@ mod tests {
     fn wrong_names_are_told() {
         let error = build(json!({ "kind": KINDS[0].name, "Imgae": "x" }).as_object().unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "unknown field `Imgae`, did you mean `Image`?");
+        let listen = KINDS.iter().find(|k| k.fields.iter().any(|f| f.sigma.contains(&"DestinationIp"))).unwrap();
+        let error = build(json!({ "kind": listen.name, "QueryName": "x" }).as_object().unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), format!("unknown field `QueryName` of {}; another kind has it", listen.name));
     }
 }

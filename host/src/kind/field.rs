@@ -153,6 +153,19 @@ pub enum ProcessField {
 pub type ProcessLine = (ProcessField, &'static str, &'static [&'static str], Type, &'static str);
 
 impl ProcessField {
+    /// Whether it is the parent's, and nothing else is read for it.
+    pub fn is_of_parent(self) -> bool {
+        matches!(
+            self,
+            ProcessField::ParentExe
+                | ProcessField::ParentExecuted
+                | ProcessField::ParentCommandLine
+                | ProcessField::ParentName
+                | ProcessField::ParentCwd
+                | ProcessField::ParentUser
+        )
+    }
+
     /// For a value of the ancestors, its key in the JSON of each.
     pub fn ancestors_key(self) -> Option<&'static str> {
         Some(match self {

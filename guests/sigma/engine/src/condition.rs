@@ -22,6 +22,30 @@ pub(crate) enum Condition {
         all: bool,
         members: Vec<usize>,
     },
+    /// A condition with a name of its own: that of a filter.
+    Named(String, Box<Condition>),
+}
+
+impl Condition {
+    /// Marks the selections that it names.
+    pub fn mark(&self, used: &mut [bool]) {
+        match self {
+            Self::All(terms) | Self::Any(terms) => terms.iter().for_each(|t| t.mark(used)),
+            Self::Not(term) | Self::Named(_, term) => term.mark(used),
+            Self::Selection(i) => used[*i] = true,
+            Self::Of { members, .. } => members.iter().for_each(|i| used[*i] = true),
+        }
+    }
+
+    /// The same for selections that stand `by` places later.
+    pub fn shift(&mut self, by: usize) {
+        match self {
+            Self::All(terms) | Self::Any(terms) => terms.iter_mut().for_each(|t| t.shift(by)),
+            Self::Not(term) | Self::Named(_, term) => term.shift(by),
+            Self::Selection(i) => *i += by,
+            Self::Of { members, .. } => members.iter_mut().for_each(|i| *i += by),
+        }
+    }
 }
 
 /// A problem of a condition.
@@ -77,9 +101,8 @@ fn tokens(text: &str) -> Result<Vec<Range<usize>>, Problem> {
                 return Err(Problem::new(
                     "unsupported-aggregation",
                     i..text.trim_end().len().max(i + 1),
-                    "aggregation after '|' (count, near, ...) is deprecated in Sigma and not supported",
-                )
-                .help("Sigma correlations took its place"));
+                    "aggregation after '|' (count, near, ...) is deprecated in Sigma",
+                ));
             }
             c if part_of_word || c.is_whitespace() => {}
             c => {
@@ -178,8 +201,7 @@ impl<'a> Parser<'a> {
             return Err(Problem::new("bad-condition", range, format!("expected a selection, found '{token}'")));
         }
         if token == "near" {
-            return Err(Problem::new("unsupported-near", range, "'near' is deprecated in Sigma and not supported")
-                .help("Sigma correlations took its place"));
+            return Err(Problem::new("unsupported-near", range, "'near' is deprecated in Sigma"));
         }
         if let Some(index) = self.names.iter().position(|n| *n == token) {
             self.at += 1;
@@ -257,6 +279,7 @@ mod tests {
             Condition::Not(c) => format!("!{}", shown(c)),
             Condition::Selection(i) => NAMES[*i].to_owned(),
             Condition::Of { all, members, .. } => format!("{}{members:?}", if *all { "all" } else { "any" }),
+            Condition::Named(name, c) => format!("{name}: {}", shown(c)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Evaluation: columns first, then only the rows and rules that a witness was found for.
 
-use crate::batch::{BatchView, Cell, Cells, ColumnView, Value};
+use crate::batch::{BatchView, Cell, Cells, Value};
 use crate::fold::fold_into;
 use crate::index::Marks;
 use crate::ruleset::{Program, RuleSet};
@@ -15,7 +15,7 @@ pub struct Scratch {
     /// Ranges of `atoms`. The first is empty.
     looks: Vec<(u32, u32)>,
     atoms: Vec<u32>,
-    /// Per distinct value of the current column: 0 = not looked at, otherwise its look + 1.
+    /// Per distinct value of the current column: its look.
     memo: Vec<u32>,
     marks: Marks,
     row: RowState,
@@ -25,9 +25,9 @@ pub struct Scratch {
 struct RowState {
     /// Counts rows over all calls.
     epoch: u64,
-    /// Bit per atom: it holds, and whether that is known, in the current row.
-    holds: Vec<u64>,
-    known: Vec<u64>,
+    /// Per atom: the last row in which it is known whether it holds, and (lowest bit) whether it does. Not cleared between
+    /// rows: ten thousand rules have a hundred thousand atoms, of which a row asks for a few.
+    answers: Vec<u64>,
     /// Per rule: the last row it was a candidate in.
     candidate: Vec<u64>,
     candidates: Vec<u32>,
@@ -86,20 +86,42 @@ impl Scratch {
             };
             let null = self.remember(|out, _| out.extend(index.null.iter().chain(&index.exists)));
             self.memo.clear();
-            if let Cells::Text(texts) = column.cells
-                && !texts.codes.is_empty()
-            {
-                self.memo.resize(texts.ends.len(), 0);
-            }
-            for row in 0..batch.rows {
-                let look = match column.presence(row) {
-                    1 => self.look(program, column, c, row),
-                    0 => absent,
-                    2 => null,
-                    _ => NOTHING,
-                };
-                if look != NOTHING {
-                    self.found.push((row as u32, look));
+            match column.cells {
+                Cells::Text(texts) if !texts.codes.is_empty() => {
+                    // Each distinct value once; most columns then have nothing to say about any row.
+                    let mut any = absent != NOTHING || null != NOTHING;
+                    for code in 0..texts.ends.len() {
+                        let look = self.look(program, c, Cell::One(Value::Text(texts.value(code))));
+                        any |= look != NOTHING;
+                        self.memo.push(look);
+                    }
+                    if !any {
+                        continue;
+                    }
+                    for row in 0..batch.rows {
+                        let look = match column.presence(row) {
+                            1 => self.memo.get(texts.code(row)).copied().unwrap_or(NOTHING),
+                            0 => absent,
+                            2 => null,
+                            _ => NOTHING,
+                        };
+                        if look != NOTHING {
+                            self.found.push((row as u32, look));
+                        }
+                    }
+                }
+                _ => {
+                    for row in 0..batch.rows {
+                        let look = match column.presence(row) {
+                            1 => self.look(program, c, column.cell(row)),
+                            0 => absent,
+                            2 => null,
+                            _ => NOTHING,
+                        };
+                        if look != NOTHING {
+                            self.found.push((row as u32, look));
+                        }
+                    }
                 }
             }
         }
@@ -107,18 +129,10 @@ impl Scratch {
         self.found.sort_by_key(|(row, _)| *row);
     }
 
-    /// The look of a present cell; every distinct value of a dictionary is looked at once.
-    fn look(&mut self, program: &Program, column: &ColumnView<'_>, c: usize, row: usize) -> u32 {
-        let code = match column.cells {
-            Cells::Text(texts) if !texts.codes.is_empty() => texts.code(row),
-            _ => usize::MAX,
-        };
-        if let Some(known @ 1..) = self.memo.get(code) {
-            return known - 1;
-        }
+    /// The look of a cell.
+    fn look(&mut self, program: &Program, c: usize, cell: Cell<'_>) -> u32 {
         let index = &program.indices[c];
-        let cell = column.cell(row);
-        let look = self.remember(|out, marks| {
+        self.remember(|out, marks| {
             match cell {
                 Cell::Absent => out.extend(index.null.iter().chain(&index.missing)),
                 Cell::Null => out.extend(index.null.iter().chain(&index.exists)),
@@ -128,11 +142,7 @@ impl Scratch {
             for value in cell.values() {
                 index.look(value, &program.atoms, marks, out);
             }
-        });
-        if let Some(memo) = self.memo.get_mut(code) {
-            *memo = look + 1;
-        }
-        look
+        })
     }
 
     /// Keeps what `fill` finds as a look.
@@ -151,11 +161,9 @@ impl Scratch {
 
 impl RowState {
     fn reserve(&mut self, program: &Program, columns: usize) {
-        let words = program.indexed.len();
-        self.holds.clear();
-        self.holds.resize(words, 0);
-        self.known.clear();
-        self.known.resize(words, 0);
+        if self.answers.len() < program.atoms.len() {
+            self.answers.resize(program.atoms.len(), 0);
+        }
         if self.candidate.len() < program.conditions.len() {
             self.candidate.resize(program.conditions.len(), 0);
         }
@@ -175,13 +183,11 @@ impl RowState {
         mut hit: impl FnMut(u32),
     ) {
         self.epoch += 1;
-        self.holds.fill(0);
-        self.known.copy_from_slice(&program.indexed);
         self.candidates.clear();
         self.candidates.extend_from_slice(&program.always);
         for (start, end) in looks {
             for &atom in &atoms[start as usize..end as usize] {
-                self.holds[atom as usize / 64] |= 1 << (atom % 64);
+                self.answers[atom as usize] = self.epoch << 1 | 1;
                 for &rule in &program.concerned[atom as usize] {
                     if std::mem::replace(&mut self.candidate[rule as usize], self.epoch) != self.epoch {
                         self.candidates.push(rule);
@@ -210,9 +216,13 @@ impl RowState {
 
     /// Whether an atom holds in the current row; each is tested at most once per row.
     fn atom(&mut self, program: &Program, batch: &BatchView<'_>, row: usize, number: u32) -> bool {
-        let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
-        if self.known[word] & bit != 0 {
-            return self.holds[word] & bit != 0;
+        let answer = self.answers[number as usize];
+        if answer >> 1 == self.epoch {
+            return answer & 1 != 0;
+        }
+        if program.indexed[number as usize / 64] >> (number % 64) & 1 != 0 {
+            // It would have been found.
+            return false;
         }
         let atom = &program.atoms[number as usize];
         let cell = |column: u32| batch.columns.get(column as usize).map_or(Cell::Absent, |c| c.cell(row));
@@ -228,10 +238,7 @@ impl RowState {
             }
             here => atom.test.holds(&here, &cell(atom.other), &mut self.buffers),
         };
-        self.known[word] |= bit;
-        if holds {
-            self.holds[word] |= bit;
-        }
+        self.answers[number as usize] = self.epoch << 1 | u64::from(holds);
         holds
     }
 }

@@ -1,6 +1,7 @@
 //! Why a rule matched, or did not.
 
 use crate::batch::{BatchView, Cell, Value};
+use crate::diagnostic::brief;
 use crate::fold::fold;
 use crate::number::Number;
 use crate::ruleset::RuleSet;
@@ -207,7 +208,7 @@ impl<'a> View<'a> {
             self.field(atom.column).clone_into(&mut node.field);
             node.pattern = format!("{op}: {pattern}");
             node.actual = actual(&cell);
-            node.reason = reason(&cell, op, holds);
+            node.reason = self.reason(atom, op, holds);
             nodes.push(node);
             return;
         }
@@ -221,10 +222,7 @@ impl<'a> View<'a> {
             tree.role == Role::Item && children.iter().all(|c| c.role == Role::Column) && children.len() > 1;
         node.reason = match &tree.kind {
             Kind::Not(_) => if holds { "what it negates does not hold" } else { "what it negates holds" }.to_owned(),
-            Kind::Any(_) if alternates => match children.iter().find(|t| self.holds(t)) {
-                Some(column) => format!("matched by {}", column.label),
-                None => "neither the field nor its alternate matches".to_owned(),
-            },
+            Kind::Any(_) if alternates => self.alternate(children),
             Kind::All(_) => format!("{held} of {} hold, all are needed", children.len()),
             _ => format!("{held} of {} hold, one is needed", children.len()),
         };
@@ -233,20 +231,85 @@ impl<'a> View<'a> {
             self.explain(child, here, nodes);
         }
     }
+
+    /// Which of an item's columns matched: the field itself comes first, then its alternates.
+    fn alternate(&mut self, columns: &[Tree]) -> String {
+        let Some(at) = columns.iter().position(|c| self.holds(c)) else {
+            return "neither the field nor its alternate matches".to_owned();
+        };
+        let (matched, field) = (&columns[at].label, &columns[0].label);
+        if at == 0 {
+            return format!("matched by {field}");
+        }
+        let resolved = first_atom(&columns[0]).map(|a| self.cell(self.atom(a).column));
+        let resolved = resolved.map_or_else(|| "not known".to_owned(), |cell| in_words(&cell));
+        if matched.ends_with(EXECUTED) {
+            format!("matched the executed path, resolved is {resolved}")
+        } else {
+            format!("matched by {matched}, {field} is {resolved}")
+        }
+    }
+
+    /// Why an atom holds or not, beginning with the kind of the reason.
+    fn reason(&mut self, atom: &crate::tree::Atom, op: &str, holds: bool) -> String {
+        let cell = self.cell(atom.column);
+        let text = match cell {
+            Cell::Absent => return self.absent(atom.column),
+            Cell::Null => "field null: it is there and says nothing",
+            Cell::Unavailable => "value unavailable: it could not be got, so nothing matches",
+            Cell::List(_, from, to) if from == to => "value mismatch: the field holds an empty list",
+            Cell::List(..) if holds => return format!("a value of the list passes '{op}'"),
+            Cell::One(_) if holds => return format!("the value passes '{op}'"),
+            Cell::One(_) | Cell::List(..) => {
+                let other = self.cell(atom.other);
+                if atom.other != atom.column && matches!(other, Cell::Absent) {
+                    let field = self.field(atom.other);
+                    return format!("value mismatch: to be compared with '{field}', and {}", self.absent(atom.other));
+                }
+                let loose = atom.test.ignoring_case();
+                if loose.is_some_and(|test| test.holds(&cell, &other, &mut self.buffers)) {
+                    return format!("case mismatch: the value would pass '{op}' if case did not matter");
+                }
+                let whose =
+                    if matches!(cell, Cell::One(_)) { "the value does not" } else { "no value of the list does" };
+                return format!("value mismatch: {whose} pass '{op}'");
+            }
+        };
+        text.to_owned()
+    }
+
+    fn absent(&self, column: u32) -> String {
+        match self.set.unbound.get(&(self.stream as u32, column)) {
+            Some(missing) if missing.note.is_empty() => {
+                "never produced on this host: nothing fills the field".to_owned()
+            }
+            Some(missing) => format!("never produced on this host: {}", missing.note),
+            None => "field absent: the event has no such field".to_owned(),
+        }
+    }
 }
 
-fn reason(cell: &Cell<'_>, op: &str, holds: bool) -> String {
-    let what = match cell {
-        Cell::Absent => "the event has no such field",
-        Cell::Null => "the field is null",
-        Cell::Unavailable => "the value could not be got, so nothing matches",
-        Cell::List(_, from, to) if from == to => "the field holds an empty list",
-        Cell::List(..) if holds => return format!("a value of the list passes '{op}'"),
-        Cell::List(..) => return format!("no value of the list passes '{op}'"),
-        Cell::One(_) if holds => return format!("the value passes '{op}'"),
-        Cell::One(_) => return format!("the value does not pass '{op}'"),
-    };
-    what.to_owned()
+/// How alternates are called that hold the path as executed.
+const EXECUTED: &str = "ExecutedImage";
+
+/// Any atom of a column's tree: all of them ask about the same field.
+fn first_atom(tree: &Tree) -> Option<u32> {
+    match &tree.kind {
+        Kind::All(trees) | Kind::Any(trees) => trees.iter().find_map(first_atom),
+        Kind::Not(tree) => first_atom(tree),
+        Kind::Atom { atom, .. } => Some(*atom),
+    }
+}
+
+fn in_words(cell: &Cell<'_>) -> String {
+    match cell.values().next() {
+        Some(value) => {
+            let mut text = Vec::new();
+            value.text_into(&mut text);
+            brief(&String::from_utf8_lossy(&text))
+        }
+        None => "absent".to_owned(),
+    }
 }
 
 fn actual(cell: &Cell<'_>) -> Actual {

@@ -1,20 +1,25 @@
 //! The index of one column: from a value to the witness atoms that hold for it, in one pass.
 
 use crate::batch::Value;
+use crate::grams::{Grams, LONGEST};
+use crate::literal::gram_bits;
 use crate::number::{Key, Number};
 use crate::pattern::Shape;
 use crate::test::{Casing, Exact, Probe, Test};
 use crate::tree::Atom;
 use crate::witness::is_basename;
 use aho_corasick::automaton::Automaton;
-use aho_corasick::{Anchored, MatchKind, dfa, nfa};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, MatchKind};
 use rustc_hash::FxHashMap;
+use std::ops::RangeInclusive;
 
-/// A table of all transitions is fastest, but takes up to a kilobyte per byte of literal.
-const MAX_TABLE_LITERALS: usize = 16 << 10;
-const MAX_TABLE_BYTES: usize = 8 << 20;
-/// More literals would not fit into a guest's memory while the searcher is built.
+/// More literals, of those that [`Grams`] leaves, would not fit into a guest's memory while the searcher is built.
 const MAX_LITERALS: usize = 2 << 20;
+/// Literals of one byte that are looked for one by one.
+const MAX_SINGLES: usize = 4;
+/// Parts of a long literal that are weighed against each other.
+const MAX_PARTS: usize = 256;
 
 /// How a found literal relates to its atom.
 #[derive(Clone, Copy, Debug)]
@@ -32,18 +37,16 @@ struct Entry {
     at: At,
 }
 
-#[derive(Debug)]
-enum Searcher {
-    Table(dfa::DFA),
-    Sparse(nfa::contiguous::NFA),
-}
-
 /// See the module. Everything textual is looked up by the folded value.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    searcher: Option<Searcher>,
-    /// Per pattern of the searcher: its length, and whom it concerns.
+    /// Per literal to search for: its length, and whom it concerns.
     patterns: Vec<(u32, Box<[Entry]>)>,
+    grams: Grams,
+    /// Literals of one byte.
+    singles: Vec<(u8, u32)>,
+    /// For the few other literals that grams cannot find, with their numbers.
+    others: Option<(NFA, Box<[u32]>)>,
     exact: FxHashMap<Box<[u8]>, Vec<Entry>>,
     basenames: FxHashMap<Box<[u8]>, Vec<Entry>>,
     /// Numbers of rules: looked up for values that are, or read as, a number.
@@ -59,6 +62,8 @@ pub(crate) struct Index {
     pub null: Vec<u32>,
     pub missing: Vec<u32>,
     textual: bool,
+    /// Where there is nothing but whole values to look for: lengths that texts have which could fold to one of them.
+    only_exact: Option<RangeInclusive<usize>>,
 }
 
 /// Marks that keep an atom from being reported or tried twice. Epochs only grow, so nothing is ever cleared.
@@ -70,6 +75,7 @@ pub(crate) struct Marks {
     value: u64,
     raw: Vec<u8>,
     folded: Vec<u8>,
+    places: Vec<u32>,
 }
 
 impl Marks {
@@ -98,7 +104,10 @@ impl Index {
         let mut literals: FxHashMap<Vec<u8>, Vec<Entry>> = FxHashMap::default();
         for &atom in witnesses {
             let mut search = |literal: &[u8], at| {
-                literals.entry(literal.to_vec()).or_default().push(Entry { atom, at });
+                // A part of a long literal will do: it is rare enough, and the test looks at the rest.
+                let (literal, at) = rarest_part(literal).map_or((literal, at), |part| (part, At::Perhaps));
+                let entries = literals.entry(literal.to_vec()).or_default();
+                entries.push(Entry { atom, at });
             };
             match &atoms[atom as usize].test {
                 Test::Text(text) => {
@@ -134,7 +143,7 @@ impl Index {
                 Test::Number(Exact(number)) => index.numbers.entry(number.key()).or_default().push(atom),
                 Test::Regex(regex) if regex.required.is_empty() => index.scan.push(atom),
                 Test::Regex(regex) => regex.required.iter().for_each(|l| search(l, At::Perhaps)),
-                Test::Network(_) | Test::Compare(..) => index.scan.push(atom),
+                Test::Network(_) | Test::Compare(..) | Test::Time(..) => index.scan.push(atom),
                 Test::Exists => index.exists.push(atom),
                 Test::Missing => index.missing.push(atom),
                 Test::Null => index.null.push(atom),
@@ -146,19 +155,36 @@ impl Index {
         // The order of patterns decides nothing, but makes builds repeatable.
         let mut literals: Vec<(Vec<u8>, Vec<Entry>)> = literals.into_iter().collect();
         literals.sort_by(|a, b| a.0.cmp(&b.0));
-        let bytes: usize = literals.iter().map(|(l, _)| l.len()).sum();
-        let needles = || literals.iter().map(|(l, _)| l.as_slice());
-        index.searcher = if literals.is_empty() { None } else { build(needles(), bytes) };
-        if index.searcher.is_none() {
-            // Too many: slow but right.
-            index.scan.extend(literals.iter().flat_map(|(_, e)| e).map(|e| e.atom));
-            index.scan.sort_unstable();
-            index.scan.dedup();
-        } else {
-            let entries = literals.into_iter().map(|(l, e)| (l.len() as u32, e.into_boxed_slice()));
-            index.patterns = entries.collect();
+        let (grams, mut left) = Grams::new(literals.iter().map(|(l, _)| l.as_slice()));
+        index.grams = grams;
+        left.retain(|i| {
+            let single = literals[*i].0.len() == 1 && index.singles.len() < MAX_SINGLES;
+            if single {
+                index.singles.push((literals[*i].0[0], *i as u32));
+            }
+            !single
+        });
+        if !left.is_empty() {
+            index.others = automaton(left.iter().map(|i| literals[*i].0.as_slice()))
+                .map(|automaton| (automaton, left.iter().map(|i| *i as u32).collect()));
+            if index.others.is_none() {
+                // Too many: slow but right.
+                index.scan.extend(left.iter().flat_map(|i| &literals[*i].1).map(|e| e.atom));
+                index.scan.sort_unstable();
+                index.scan.dedup();
+            }
         }
+        let entries = literals.into_iter().map(|(l, e)| (l.len() as u32, e.into_boxed_slice()));
+        index.patterns = entries.collect();
+        index.only_exact = index.lengths();
         index
+    }
+
+    fn lengths(&self) -> Option<RangeInclusive<usize>> {
+        let others = self.patterns.len() + self.basenames.len() + self.numbers.len() + self.scan.len() + self.any.len();
+        let lengths = || self.exact.keys().map(|literal| literal.len());
+        // Folding makes three bytes of two at most (as U+023A), and one of three (as U+212A).
+        (others == 0).then_some(lengths().min()? * 2 / 3..=lengths().max()? * 3)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -172,8 +198,15 @@ impl Index {
     }
 
     /// Appends the witness atoms that hold for `value` to `out`, each once per row.
+    // By itself: inlined, it makes a function too large for a sandbox's compiler.
+    #[inline(never)]
     pub fn look(&self, value: Value<'_>, atoms: &[Atom], marks: &mut Marks, out: &mut Vec<u32>) {
         marks.value += 1;
+        if let Value::Text(text) = value
+            && self.only_exact.as_ref().is_some_and(|lengths| !lengths.contains(&text.len()))
+        {
+            return;
+        }
         let (mut raw, mut folded) = (std::mem::take(&mut marks.raw), std::mem::take(&mut marks.folded));
         let text = if let Value::Text(text) = value {
             text
@@ -231,7 +264,7 @@ impl Index {
         {
             self.basenames.get(&folded[slash + 1..]).into_iter().flatten().for_each(|e| entry(e, true, marks));
         }
-        let mut found = |pattern: usize, end: usize| {
+        let mut found = |pattern: usize, end: usize, marks: &mut Marks| {
             let (len, entries) = &self.patterns[pattern];
             for e in entries {
                 let fits = match e.at {
@@ -242,10 +275,19 @@ impl Index {
                 entry(e, fits, marks);
             }
         };
-        match &self.searcher {
-            Some(Searcher::Table(a)) => search(a, folded, &mut found),
-            Some(Searcher::Sparse(a)) => search(a, folded, &mut found),
-            None => {}
+        let mut places = std::mem::take(&mut marks.places);
+        self.grams.search(folded, &mut places, |pattern, end| found(pattern, end, marks));
+        marks.places = places;
+        for (byte, pattern) in &self.singles {
+            if let Some(at) = memchr::memchr(*byte, folded) {
+                found(*pattern as usize, at + 1, marks);
+                if folded.last() == Some(byte) {
+                    found(*pattern as usize, folded.len(), marks);
+                }
+            }
+        }
+        if let Some((automaton, numbers)) = &self.others {
+            search(automaton, folded, &mut |pattern, end| found(numbers[pattern] as usize, end, marks));
         }
         for atom in &self.scan {
             entry(&Entry { atom: *atom, at: At::Perhaps }, true, marks);
@@ -253,21 +295,21 @@ impl Index {
     }
 }
 
-fn build<'l>(needles: impl Iterator<Item = &'l [u8]> + Clone, bytes: usize) -> Option<Searcher> {
-    if bytes > MAX_LITERALS {
+/// The part of a literal that is too long for [`Grams`].
+fn rarest_part(literal: &[u8]) -> Option<&[u8]> {
+    let parts = literal.windows(LONGEST).filter(|_| literal.len() > LONGEST).take(MAX_PARTS);
+    parts.max_by(|a, b| gram_bits(a).total_cmp(&gram_bits(b)))
+}
+
+fn automaton<'l>(needles: impl Iterator<Item = &'l [u8]> + Clone) -> Option<NFA> {
+    if needles.clone().map(<[u8]>::len).sum::<usize>() > MAX_LITERALS {
         return None;
     }
-    if bytes <= MAX_TABLE_LITERALS
-        && let Ok(dfa) = dfa::DFA::builder().match_kind(MatchKind::Standard).build(needles.clone())
-        && dfa.memory_usage() <= MAX_TABLE_BYTES
-    {
-        return Some(Searcher::Table(dfa));
-    }
-    nfa::contiguous::NFA::builder().match_kind(MatchKind::Standard).build(needles).ok().map(Searcher::Sparse)
+    NFA::builder().match_kind(MatchKind::Standard).build(needles).ok()
 }
 
 /// Calls `found` with the number and the end of every occurrence, overlapping ones too.
-fn search(automaton: &impl Automaton, text: &[u8], found: &mut impl FnMut(usize, usize)) {
+fn search(automaton: &NFA, text: &[u8], found: &mut impl FnMut(usize, usize)) {
     // Fails only for searches that the automaton was not built for.
     let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
     for (at, byte) in text.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Finding, Place, brief};
 use crate::encode::encode;
+use crate::expand::{Placeholders, expand};
 use crate::modifier::{self, Modifier};
 use crate::number::Number;
 use crate::pattern::Pattern;
@@ -25,6 +26,8 @@ pub(crate) struct Selection {
     pub name: String,
     pub place: Place,
     pub body: Body,
+    /// It came with this filter, and its places are in that one's file.
+    pub filter: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +69,7 @@ pub(crate) struct Wanted {
 /// Reads the selections of one rule.
 pub(crate) struct Reader<'a> {
     pub source: &'a str,
+    placeholders: &'a Placeholders,
     pub findings: Vec<Finding>,
     /// Bytes that the regexes of all rules may still take up.
     pub regex_bytes: usize,
@@ -75,8 +79,8 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(source: &'a str, regex_bytes: usize) -> Self {
-        Self { source, findings: Vec::new(), regex_bytes, regexes: 0, tests: 0, pattern_bytes: 0 }
+    pub fn new(source: &'a str, placeholders: &'a Placeholders, regex_bytes: usize) -> Self {
+        Self { source, placeholders, findings: Vec::new(), regex_bytes, regexes: 0, tests: 0, pattern_bytes: 0 }
     }
 
     /// Reads the value under a selection's name. None = the problem is in `findings`.
@@ -188,22 +192,75 @@ impl<'a> Reader<'a> {
         if op.is_empty() {
             op.push(if keyword { "keyword" } else { "equals" });
         }
-        let comparison = modifiers.iter().copied().find(|m| m.is_comparison());
-        let (tests, other) = match comparison {
-            Some(Modifier::FieldRef) => (vec![field_reference(modifiers)], Some(text.to_owned())),
-            Some(comparison) => (vec![self.comparison(node, text, comparison, modifiers)?], None),
-            None => (self.text(node, text, modifiers, keyword)?, None),
-        };
-        if other.as_ref().is_some_and(String::is_empty) {
-            return self.error(node, "bad-value", "'fieldref' needs the name of a field");
+        let mut wanted =
+            Wanted { op: op.join("|"), pattern: text.to_owned(), place: node.place, other: None, tests: Vec::new() };
+        if !modifiers.contains(&Modifier::Expand) {
+            self.tests_of(node, text, node.meaning(), modifiers, keyword, &mut wanted)?;
+            return Some(wanted);
         }
-        Some(Wanted { op: op.join("|"), pattern: text.to_owned(), place: node.place, other, tests })
+        let values = match expand(text, self.placeholders) {
+            Ok((values, any)) => {
+                if !any {
+                    let message = "there is no placeholder in the value, so 'expand' has no effect";
+                    self.findings.push(Finding::hint(node.place, "expand-without-placeholder", message));
+                }
+                values
+            }
+            Err(problem) => {
+                self.findings.push(Finding::error(node.place, problem.code, problem.message).help(problem.help));
+                return None;
+            }
+        };
+        for value in values {
+            if value.len() > MAX_VALUE_BYTES {
+                return self.error(node, "value-too-long", &format!("a value has at most {MAX_VALUE_BYTES} bytes"));
+            }
+            // What comes from a list is text; the names of several fields would need several columns.
+            if wanted.other.is_some() {
+                return self.error(node, "bad-value", "a placeholder for the name of a field stands for one name");
+            }
+            self.tests_of(node, &value, Meaning::Text, modifiers, keyword, &mut wanted)?;
+        }
+        Some(wanted)
     }
 
-    fn comparison(&mut self, node: &Node, text: &str, comparison: Modifier, all: &[Modifier]) -> Option<Test> {
+    /// Adds what one value comes down to.
+    fn tests_of(
+        &mut self,
+        node: &Node,
+        text: &str,
+        meaning: Meaning,
+        modifiers: &[Modifier],
+        keyword: bool,
+        wanted: &mut Wanted,
+    ) -> Option<()> {
+        // The last one: `hour|gte` compares what `hour` takes out.
+        match modifiers.iter().copied().rfind(|m| m.is_comparison()) {
+            Some(Modifier::FieldRef) if text.is_empty() => {
+                return self.error(node, "bad-value", "'fieldref' needs the name of a field");
+            }
+            Some(Modifier::FieldRef) => {
+                wanted.other = Some(text.to_owned());
+                wanted.tests.push(field_reference(modifiers));
+            }
+            Some(comparison) => wanted.tests.push(self.comparison(node, text, meaning, comparison, modifiers)?),
+            None => wanted.tests.extend(self.text(node, text, meaning, modifiers, keyword)?),
+        }
+        Some(())
+    }
+
+    fn comparison(
+        &mut self,
+        node: &Node,
+        text: &str,
+        meaning: Meaning,
+        comparison: Modifier,
+        all: &[Modifier],
+    ) -> Option<Test> {
+        let mut part = all.iter().find_map(|m| if let Modifier::Time(part) = m { Some(*part) } else { None });
         let order = match comparison {
             Modifier::Exists => {
-                return match node.meaning() {
+                return match meaning {
                     Meaning::Boolean(true) => Some(Test::Exists),
                     Meaning::Boolean(false) => Some(Test::Missing),
                     _ => self.error(node, "bad-value", "'exists' needs true or false, without quotes"),
@@ -219,16 +276,25 @@ impl<'a> Reader<'a> {
             Modifier::Lt => Comparison::Less,
             Modifier::Lte => Comparison::LessOrEqual,
             Modifier::Gt => Comparison::Greater,
-            _ => Comparison::GreaterOrEqual,
+            Modifier::Gte => Comparison::GreaterOrEqual,
+            _ => Comparison::Equal,
         };
-        let number = match node.meaning() {
+        let number = match meaning {
             Meaning::Number(n) => Some(n),
             _ => Number::parse(text.as_bytes()),
         };
-        match number {
-            Some(n) => Some(Test::Compare(order, Exact(n))),
-            None => self.error(node, "bad-value", &format!("'{}' is not a number", brief(text))),
+        let Some(n) = number else {
+            return self.error(node, "bad-value", &format!("'{}' is not a number", brief(text)));
+        };
+        let Some(part) = part.take() else { return Some(Test::Compare(order, Exact(n))) };
+        let range = part.range();
+        if order == Comparison::Equal && !range.clone().any(|i| Number::Integer(i.into()) == n) {
+            let name = comparison.name();
+            let message =
+                format!("'{name}' is never {}: it goes from {} to {}", brief(text), range.start(), range.end());
+            self.findings.push(Finding::warning(node.place, "never-matches", message));
         }
+        Some(Test::Time(part, order, Exact(n)))
     }
 
     fn regex(&mut self, node: &Node, text: &str, modifiers: &[Modifier]) -> Option<Test> {
@@ -261,9 +327,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn text(&mut self, node: &Node, text: &str, modifiers: &[Modifier], keyword: bool) -> Option<Vec<Test>> {
+    fn text(
+        &mut self,
+        node: &Node,
+        text: &str,
+        meaning: Meaning,
+        modifiers: &[Modifier],
+        keyword: bool,
+    ) -> Option<Vec<Test>> {
         let casing = casing(modifiers);
-        match node.meaning() {
+        match meaning {
             Meaning::Null if keyword => return self.error(node, "bad-value", "null is not a keyword"),
             Meaning::Null if modifiers.iter().any(|m| !matches!(m, Modifier::All | Modifier::Neq)) => {
                 return self.error(

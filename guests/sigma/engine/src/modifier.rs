@@ -1,6 +1,7 @@
 //! The modifiers behind a field's name: `CommandLine|contains|all`.
 
 use crate::diagnostic::{brief, did_you_mean};
+use crate::time::Part;
 
 /// A modifier that the engine knows how to apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) enum Modifier {
     Gte,
     Cidr,
     FieldRef,
+    Expand,
+    Time(Part),
 }
 
 use Modifier as M;
@@ -61,10 +64,14 @@ const NAMES: &[(&str, Modifier)] = &[
     ("gte", M::Gte),
     ("cidr", M::Cidr),
     ("fieldref", M::FieldRef),
+    ("expand", M::Expand),
+    ("minute", M::Time(Part::Minute)),
+    ("hour", M::Time(Part::Hour)),
+    ("day", M::Time(Part::Day)),
+    ("week", M::Time(Part::Week)),
+    ("month", M::Time(Part::Month)),
+    ("year", M::Time(Part::Year)),
 ];
-
-/// Modifiers of the specification that are not there yet.
-const REFUSED: &[&str] = &["expand", "minute", "hour", "day", "week", "month", "year"];
 
 /// A problem with a modifier: code, message, help, and the number of the modifier.
 pub(crate) struct Problem {
@@ -79,10 +86,6 @@ pub(crate) fn parse(names: &[&str], keyword: bool) -> Result<Vec<Modifier>, Prob
     let mut found: Vec<Modifier> = Vec::with_capacity(names.len());
     for (modifier, name) in names.iter().enumerate() {
         let problem = |code, message, help| Problem { code, message, help, modifier };
-        if REFUSED.contains(name) {
-            let message = format!("the modifier '{name}' is not supported yet");
-            return Err(problem("unsupported-modifier", message, "the rule is not loaded".to_owned()));
-        }
         let Some((_, m)) = NAMES.iter().find(|(n, _)| n == name) else {
             let known = NAMES.iter().map(|(n, _)| *n).filter(|n| n.len() > 1);
             let message = format!("there is no modifier '{}'", brief(name));
@@ -103,7 +106,7 @@ pub(crate) fn parse(names: &[&str], keyword: bool) -> Result<Vec<Modifier>, Prob
 impl Modifier {
     /// Says what kind of comparison it is; a key can have only one of them.
     pub fn is_comparison(self) -> bool {
-        matches!(self, M::Exists | M::Re | M::Cidr | M::FieldRef | M::Lt | M::Lte | M::Gt | M::Gte)
+        matches!(self, M::Exists | M::Re | M::Cidr | M::FieldRef | M::Lt | M::Lte | M::Gt | M::Gte | M::Time(_))
     }
     /// Turns one value into another, or into several.
     pub fn is_encoding(self) -> bool {
@@ -120,20 +123,36 @@ impl Modifier {
 
 fn conflict(m: Modifier, before: &[Modifier], keyword: bool) -> Option<String> {
     let name = m.name();
-    let comparison = before.iter().copied().find(|b| b.is_comparison());
+    let comparison = before.iter().copied().find(|b| b.is_comparison() && !matches!(b, M::Time(_)));
     let not_with = |other: Modifier| Some(format!("'{name}' does not go with '{}'", other.name()));
     if keyword
-        && !(matches!(m, M::All | M::Neq | M::Re | M::Cased | M::Contains) || m.is_encoding())
+        && !(matches!(m, M::All | M::Neq | M::Re | M::Cased | M::Contains | M::Expand) || m.is_encoding())
         && !matches!(m, M::IgnoreCase | M::MultiLine | M::DotAll)
     {
         return Some(format!("'{name}' needs a field; keywords have none"));
     }
+    let time = before.iter().copied().find(|b| matches!(b, M::Time(_)));
     match m {
+        M::Expand => {
+            // What a placeholder stands for is a value of the rule, so it is put in first.
+            let encoding = before.iter().find(|b| b.is_encoding() || **b == M::Exists);
+            encoding.map(|b| format!("'expand' must come before '{}'", b.name()))
+        }
+        M::Time(_) => {
+            let other = before.iter().find(|b| !matches!(b, M::All | M::Neq | M::Expand));
+            other.map(|b| match b {
+                M::Time(_) => format!("'{name}' does not go with '{}'", b.name()),
+                _ => format!("'{name}' must come before '{}'", b.name()),
+            })
+        }
+        _ if time.is_some() && !matches!(m, M::All | M::Neq | M::Lt | M::Lte | M::Gt | M::Gte) => {
+            time.and_then(not_with)
+        }
         M::All | M::Neq => before.iter().find(|b| **b == M::Exists).and_then(|b| not_with(*b)),
         M::IgnoreCase | M::MultiLine | M::DotAll => {
             (comparison != Some(M::Re)).then(|| format!("'{name}' is a flag of 're' and must come after it"))
         }
-        M::Re if before.iter().any(|b| !matches!(b, M::All | M::Neq)) => {
+        M::Re if before.iter().any(|b| !matches!(b, M::All | M::Neq | M::Expand)) => {
             Some("'re' must be the first modifier".to_owned())
         }
         M::Exists if !before.is_empty() => Some("'exists' must be the only modifier".to_owned()),

@@ -146,6 +146,18 @@ impl Shape {
         }
     }
 
+    /// The same for folded text.
+    pub fn folded(&self) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::Equals(l) => Self::Equals(fold(l).into()),
+            Self::Prefix(l) => Self::Prefix(fold(l).into()),
+            Self::Suffix(l) => Self::Suffix(fold(l).into()),
+            Self::Contains(l) => Self::Contains(Needle::new(&fold(l.bytes()))),
+            Self::Wildcards(w) => Self::Wildcards(w.folded()),
+        }
+    }
+
     pub fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Any => true,
@@ -182,6 +194,15 @@ impl Wildcards {
         Self { parts: pattern.0.into_iter().map(part).collect() }
     }
 
+    fn folded(&self) -> Self {
+        let part = |p: &Part| match p {
+            Part::Literal(l) => Part::Literal(Needle::new(&fold(l.bytes()))),
+            Part::One => Part::One,
+            Part::Many => Part::Many,
+        };
+        Self { parts: self.parts.iter().map(part).collect() }
+    }
+
     /// The literals, each of which every matching text contains.
     pub fn literals(&self) -> impl Iterator<Item = &[u8]> {
         self.parts.iter().filter_map(|p| if let Part::Literal(l) = p { Some(l.bytes()) } else { None })
@@ -197,7 +218,7 @@ impl Wildcards {
         if let Some(Part::Literal(l)) = self.parts.last() { Some(l.bytes()) } else { None }
     }
 
-    fn matches(&self, text: &[u8]) -> bool {
+    pub fn matches(&self, text: &[u8]) -> bool {
         let parts = self.parts.as_slice();
         let (mut part, mut at) = (0, 0);
         // The part after the last `*` seen, and where in the text that `*` ends for now.

@@ -1,9 +1,14 @@
 //! A rule: its attributes, and its detection with the condition resolved.
 
-use crate::condition::{self, Condition};
+use crate::condition::Condition;
+use crate::correlation;
+use crate::deprecated::About;
+use crate::detection::{self, Conditions, Detection};
 use crate::diagnostic::{Finding, Place, brief, did_you_mean, nearest};
-use crate::item::{Reader, Selection};
-use crate::yaml::{Data, Meaning, Node, locate};
+use crate::expand::Placeholders;
+use crate::filter::{self, Filter};
+use crate::item::Selection;
+use crate::yaml::{Data, Meaning, Node};
 
 /// Severity of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +43,11 @@ impl Level {
 
 const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
 
+/// What rules can be to each other.
+const RELATIONS: &[&str] = &["derived", "obsolete", "merged", "renamed", "similar"];
+
 /// Attributes of a rule in the specification, and two that SigmaHQ adds.
-const ATTRIBUTES: &[&str] = &[
+pub(crate) const ATTRIBUTES: &[&str] = &[
     "title",
     "id",
     "related",
@@ -122,8 +130,16 @@ pub struct RuleMeta {
     pub file: String,
     /// Line of its title, from 1.
     pub line: u32,
-    /// Index into [`crate::RuleSet::streams`].
+    /// Index into [`crate::RuleSet::streams`]; of no meaning for a correlation.
     pub stream: u32,
+    /// Short and unique, for filters and correlations that refer to this one.
+    pub name: Option<String>,
+    /// Whether its matches are for people, too. False for a rule that only correlations with `generate: false` refer to.
+    pub deliver: bool,
+    /// Attributes of its log source that are not in the specification. They have no effect on which events it sees.
+    pub source_custom: Vec<(String, String)>,
+    /// Ids of the filters that are part of its condition; see [`crate::RuleSet::filters`].
+    pub filters: Vec<String>,
 }
 
 /// A rule that has been read and found right.
@@ -133,102 +149,142 @@ pub(crate) struct Rule {
     pub condition: Condition,
     pub condition_text: String,
     pub condition_place: Place,
+    /// Its own, and after them those of its filters.
     pub selections: Vec<Selection>,
+    /// What [`crate::lint`] has to say something about, with its place.
+    pub places: Places,
 }
 
-/// Reads one document. All its problems go to `findings`; None = it is not loaded.
-pub(crate) fn read(
-    source: &str,
-    file: &str,
-    number: usize,
-    node: &Node,
-    regex_bytes: &mut usize,
-    findings: &mut Vec<Finding>,
-) -> Option<Rule> {
+/// Where attributes stand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    pub title: Place,
+    /// In the order of [`RuleMeta::tags`].
+    pub tags: Vec<Place>,
+    pub date: Option<Place>,
+    pub modified: Option<Place>,
+    pub level: Option<Place>,
+    pub status: Option<Place>,
+}
+
+/// What a document turned out to be.
+pub(crate) enum Document {
+    Rule(Box<Rule>),
+    Filter(Box<Filter>),
+    Correlation(Box<correlation::Draft>),
+}
+
+/// What is needed while the documents of a file are read.
+pub(crate) struct Reading<'a> {
+    pub source: &'a str,
+    pub file: &'a str,
+    pub placeholders: &'a Placeholders,
+    /// Bytes that the regexes of all rules may still take up.
+    pub regex_bytes: &'a mut usize,
+    pub findings: &'a mut Vec<Finding>,
+}
+
+/// Reads one document, the `number`th of its file. All its problems go to the findings; None = it is not loaded.
+pub(crate) fn read(reading: &mut Reading<'_>, number: usize, node: &Node) -> Option<Document> {
     let Data::Mapping(pairs) = &node.data else {
         if node.meaning() != Meaning::Null {
             let message = format!("a rule is a map of attributes, this is {}", node.kind());
-            findings.push(Finding::error(node.place, "not-a-rule", message));
+            reading.findings.push(Finding::error(node.place, "not-a-rule", message));
         }
         return None;
     };
-    let mut reader = Attributes { source, pairs, regex_bytes, findings, refused: false };
-    for (name, code, what) in [
-        ("correlation", "unsupported-correlation", "correlations are"),
-        ("filter", "unsupported-filter", "filters are"),
-        ("action", "unsupported-action", "'action: global', 'reset' and 'repeat' are"),
-    ] {
-        if let Some((key, _)) = reader.pair(name) {
-            let finding = Finding::error(key.place, code, format!("{what} not supported yet"));
-            reader.findings.push(finding.help("the document is not loaded"));
-            return None;
-        }
+    let mut reader = Attributes { pairs, reading, refused: false };
+    if reader.pair("correlation").is_some() {
+        return correlation::read(reader, number, node).map(|c| Document::Correlation(Box::new(c)));
     }
-    reader.check_names();
-    let title = reader.required_text(node, "title");
-    let line = reader.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
-    let (id, id_place) = reader.id(node, file, number);
-    let meta = RuleMeta {
-        id,
-        title: title.unwrap_or_default(),
-        level: reader.level(),
-        status: reader.status(),
-        description: reader.text("description"),
-        author: reader.text("author"),
-        license: reader.text("license"),
-        references: reader.list("references"),
-        tags: reader.list("tags"),
-        falsepositives: reader.list("falsepositives"),
-        fields: reader.list("fields"),
-        date: reader.text("date"),
-        modified: reader.text("modified"),
-        related: reader.related(),
-        custom: reader.custom(),
-        source: reader.log_source(node),
-        file: file.to_owned(),
-        line,
-        stream: 0,
-    };
-    let detection = reader.detection(node);
-    let refused = reader.refused;
-    let (selections, condition, condition_text, condition_place) = detection?;
-    (!refused).then_some(Rule { meta, id_place, condition, condition_text, condition_place, selections })
+    if reader.pair("filter").is_some() {
+        return filter::read(reader, number, node).map(|f| Document::Filter(Box::new(f)));
+    }
+    reader.check_names(ATTRIBUTES);
+    let (mut meta, id_place) = reader.meta(node, number);
+    (meta.source, meta.source_custom) = reader.log_source(node);
+    let places = reader.places(node);
+    let Detection { selections, condition, text, place } = reader.detection(node)?;
+    (!reader.refused).then(|| {
+        Document::Rule(Box::new(Rule {
+            meta,
+            id_place,
+            condition,
+            condition_text: text,
+            condition_place: place,
+            selections,
+            places,
+        }))
+    })
 }
 
-struct Attributes<'a> {
-    source: &'a str,
-    pairs: &'a [(Node, Node)],
-    regex_bytes: &'a mut usize,
-    findings: &'a mut Vec<Finding>,
-    refused: bool,
+/// The attributes of a document.
+pub(crate) struct Attributes<'a, 'r, 's> {
+    pub pairs: &'a [(Node, Node)],
+    pub reading: &'r mut Reading<'s>,
+    /// A problem was found that the document cannot be loaded with.
+    pub refused: bool,
 }
 
-impl<'a> Attributes<'a> {
-    fn pair(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
+impl<'a> Attributes<'a, '_, '_> {
+    /// What rules and correlations have in common, and where the id stands.
+    pub fn meta(&mut self, node: &Node, number: usize) -> (RuleMeta, Place) {
+        let title = self.required_text(node, "title");
+        let line = self.pair("title").map_or(node.place.line, |(key, _)| key.place.line);
+        let (id, id_place) = self.id(node, number);
+        let meta = RuleMeta {
+            id,
+            title: title.unwrap_or_default(),
+            level: self.level(),
+            status: self.status(),
+            description: self.text("description"),
+            author: self.text("author"),
+            license: self.text("license"),
+            references: self.list("references"),
+            tags: self.list("tags"),
+            falsepositives: self.list("falsepositives"),
+            fields: self.list("fields"),
+            date: self.text("date"),
+            modified: self.text("modified"),
+            related: self.related(),
+            custom: self.custom(),
+            source: LogSource::default(),
+            file: self.reading.file.to_owned(),
+            line,
+            stream: 0,
+            name: self.text("name").filter(|name| !name.is_empty()),
+            deliver: true,
+            source_custom: Vec::new(),
+            filters: Vec::new(),
+        };
+        (meta, id_place)
+    }
+
+    pub fn pair(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
         self.pairs.iter().find(|(k, _)| k.text() == Some(name)).map(|(k, v)| (k, v))
     }
 
-    fn error(&mut self, place: Place, code: &'static str, message: impl Into<String>) {
+    pub fn error(&mut self, place: Place, code: &'static str, message: impl Into<String>) {
         self.refused = true;
-        self.findings.push(Finding::error(place, code, message));
+        self.reading.findings.push(Finding::error(place, code, message));
     }
 
     /// Attributes outside the specification are allowed; those that look like a slip are remarked on.
-    fn check_names(&mut self) {
+    pub fn check_names(&mut self, names: &[&str]) {
         for (key, _) in self.pairs {
             let name = key.text().unwrap_or_default();
-            if ATTRIBUTES.contains(&name) {
+            if names.contains(&name) {
                 continue;
             }
-            if let Some(known) = nearest(name, ATTRIBUTES.iter().copied()) {
+            if let Some(known) = nearest(name, names.iter().copied()) {
                 let message = format!("the attribute '{}' is not in the specification", brief(name));
                 let finding = Finding::warning(key.place, "unknown-attribute", message);
-                self.findings.push(finding.help(format!("did you mean '{known}'?")));
+                self.reading.findings.push(finding.help(format!("did you mean '{known}'?")));
             }
         }
     }
 
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub fn text(&mut self, name: &str) -> Option<String> {
         let (_, value) = self.pair(name)?;
         match (value.text(), value.meaning()) {
             (Some(_), Meaning::Null) => None,
@@ -240,7 +296,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    fn required_text(&mut self, node: &Node, name: &str) -> Option<String> {
+    pub fn required_text(&mut self, node: &Node, name: &str) -> Option<String> {
         let found = self.text(name).filter(|t| !t.is_empty());
         if found.is_none() && !self.refused {
             let place = self.pair(name).map_or(node.place, |(key, _)| key.place);
@@ -256,7 +312,7 @@ impl<'a> Attributes<'a> {
             Data::Scalar { .. } if value.meaning() == Meaning::Null => return Vec::new(),
             Data::Scalar { .. } => {
                 let message = format!("'{name}' should be a list");
-                self.findings.push(Finding::warning(value.place, "not-a-list", message));
+                self.reading.findings.push(Finding::warning(value.place, "not-a-list", message));
                 vec![value]
             }
             Data::Mapping(_) => {
@@ -276,18 +332,21 @@ impl<'a> Attributes<'a> {
         found
     }
 
-    fn id(&mut self, node: &Node, file: &str, number: usize) -> (String, Place) {
+    pub fn id(&mut self, node: &Node, number: usize) -> (String, Place) {
         let place = self.pair("id").map_or(node.place, |(_, v)| v.place);
         if let Some(id) = self.text("id").filter(|id| !id.is_empty()) {
             if !is_uuid(&id) {
                 let message = "the id is not a UUID, which the specification recommends";
-                self.findings.push(Finding::hint(place, "id-not-uuid", message));
+                self.reading.findings.push(Finding::hint(place, "id-not-uuid", message));
             }
             return (id, place);
         }
         let message = "the rule has no id; alerts carry the name of its file instead";
         let finding = Finding::warning(place, "missing-id", message);
-        self.findings.push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
+        self.reading
+            .findings
+            .push(finding.help("add 'id:' with a new UUID, so that the rule can be moved and renamed"));
+        let file = self.reading.file;
         (if number == 0 { file.to_owned() } else { format!("{file}#{number}") }, place)
     }
 
@@ -299,7 +358,7 @@ impl<'a> Attributes<'a> {
         let place = self.pair("level").map_or(Place::default(), |(_, v)| v.place);
         let message = format!("there is no level '{}'; the rule is loaded as medium", brief(&name));
         let finding = Finding::warning(place, "unknown-level", message);
-        self.findings.push(finding.help(did_you_mean(&name, LEVELS.iter().map(|(n, _)| *n))));
+        self.reading.findings.push(finding.help(did_you_mean(&name, LEVELS.iter().map(|(n, _)| *n))));
         Level::default()
     }
 
@@ -309,7 +368,7 @@ impl<'a> Attributes<'a> {
             let place = self.pair("status").map_or(Place::default(), |(_, v)| v.place);
             let message = format!("there is no status '{}'", brief(&name));
             let finding = Finding::warning(place, "unknown-status", message);
-            self.findings.push(finding.help(did_you_mean(&name, STATUSES.iter().copied())));
+            self.reading.findings.push(finding.help(did_you_mean(&name, STATUSES.iter().copied())));
         }
         Some(name)
     }
@@ -329,10 +388,15 @@ impl<'a> Attributes<'a> {
                 pairs.iter().find(|(k, _)| k.text() == Some(name)).and_then(|(_, v)| v.text()).map(str::to_owned)
             };
             if let (Some(id), Some(kind)) = (get("id"), get("type")) {
+                if !RELATIONS.contains(&kind.as_str()) {
+                    let message = format!("there is no relation '{}'", brief(&kind));
+                    let finding = Finding::warning(item.place, "bad-related", message);
+                    self.reading.findings.push(finding.help(did_you_mean(&kind, RELATIONS.iter().copied())));
+                }
                 found.push(Related { id, kind });
             } else {
                 let message = "an entry of 'related' has an 'id' and a 'type'";
-                self.findings.push(Finding::warning(item.place, "bad-related", message));
+                self.reading.findings.push(Finding::warning(item.place, "bad-related", message));
             }
         }
         found
@@ -343,16 +407,17 @@ impl<'a> Attributes<'a> {
         custom.filter(|(k, _)| !ATTRIBUTES.contains(k)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
-    fn log_source(&mut self, node: &Node) -> LogSource {
+    /// The log source, and its attributes outside the specification.
+    pub fn log_source(&mut self, node: &Node) -> (LogSource, Vec<(String, String)>) {
+        let (mut source, mut custom) = (LogSource::default(), Vec::new());
         let Some((key, value)) = self.pair("logsource") else {
-            self.error(node.place, "missing-attribute", "the rule has no logsource");
-            return LogSource::default();
+            self.error(node.place, "missing-attribute", "there is no logsource");
+            return (source, custom);
         };
         let Data::Mapping(pairs) = &value.data else {
             self.error(value.place, "bad-attribute", format!("'logsource' must be a map, this is {}", value.kind()));
-            return LogSource::default();
+            return (source, custom);
         };
-        let mut source = LogSource::default();
         for (name, value) in pairs {
             let slot = match name.text().unwrap_or_default() {
                 "category" => &mut source.category,
@@ -365,7 +430,10 @@ impl<'a> Attributes<'a> {
                         let message =
                             format!("the log source attribute '{}' is not in the specification", brief(other));
                         let finding = Finding::warning(name.place, "unknown-attribute", message);
-                        self.findings.push(finding.help(format!("did you mean '{known}'?")));
+                        self.reading.findings.push(finding.help(format!("did you mean '{known}'?")));
+                    }
+                    if let Some(text) = value.text().filter(|_| other != "definition") {
+                        custom.push((other.to_owned(), text.to_owned()));
                     }
                     continue;
                 }
@@ -385,10 +453,26 @@ impl<'a> Attributes<'a> {
         if source == LogSource::default() && !self.refused {
             self.error(key.place, "bad-logsource", "the logsource has none of category, product and service");
         }
-        source
+        (source, custom)
     }
 
-    fn detection(&mut self, node: &Node) -> Option<(Vec<Selection>, Condition, String, Place)> {
+    fn places(&self, node: &Node) -> Places {
+        let of = |name: &str| self.pair(name).map(|(_, v)| v.place);
+        let tags = match self.pair("tags").map(|(_, v)| v) {
+            Some(Node { data: Data::Sequence(items), .. }) => items.iter().map(|i| i.place).collect(),
+            one => one.map(|n| n.place).into_iter().collect(),
+        };
+        Places {
+            title: of("title").unwrap_or(node.place),
+            tags,
+            date: of("date"),
+            modified: of("modified"),
+            level: of("level"),
+            status: of("status"),
+        }
+    }
+
+    fn detection(&mut self, node: &Node) -> Option<Detection> {
         let Some((key, value)) = self.pair("detection") else {
             self.error(node.place, "missing-attribute", "the rule has no detection");
             return None;
@@ -397,94 +481,14 @@ impl<'a> Attributes<'a> {
             self.error(value.place, "bad-attribute", format!("'detection' must be a map, this is {}", value.kind()));
             return None;
         };
-        let mut reader = Reader::new(self.source, *self.regex_bytes);
-        let mut selections = Vec::new();
-        let mut names = Vec::new();
-        let mut condition = None;
-        for (key, value) in pairs {
-            match key.text().unwrap_or_default() {
-                "condition" => condition = Some(value),
-                "timeframe" => {
-                    let message = "'timeframe' is deprecated in Sigma and not supported";
-                    let finding = Finding::error(key.place, "unsupported-timeframe", message);
-                    reader.findings.push(finding.help("Sigma correlations took its place"));
-                }
-                name => {
-                    names.push(name);
-                    if let Some(body) = reader.body(value) {
-                        selections.push(Selection { name: name.to_owned(), place: key.place, body });
-                    }
-                }
-            }
-        }
-        self.refused |= reader.findings.iter().any(|f| f.gravity == crate::Gravity::Error);
-        self.findings.append(&mut reader.findings);
-        if !self.refused {
-            *self.regex_bytes = reader.regex_bytes;
-        }
-        let Some(condition) = condition else {
-            self.error(key.place, "missing-condition", "the detection has no condition");
-            return None;
-        };
-        let (parsed, text) = self.condition(condition, &names)?;
-        if self.refused {
-            return None;
-        }
-        self.unused(&parsed, &selections);
-        Some((selections, parsed, text, condition.place))
+        let about = self.about();
+        detection::read(self.reading, pairs, key.place, &[], Conditions::List, &about)
     }
 
-    /// A condition, or a list of them: any of the list.
-    fn condition(&mut self, node: &Node, names: &[&str]) -> Option<(Condition, String)> {
-        let items: Vec<&Node> = match &node.data {
-            Data::Sequence(items) => items.iter().collect(),
-            _ => vec![node],
-        };
-        let mut terms = Vec::new();
-        let mut texts = Vec::new();
-        for item in &items {
-            let Some(text) = item.text().filter(|_| item.meaning() == Meaning::Text) else {
-                self.error(item.place, "bad-condition", format!("a condition is text, this is {}", item.kind()));
-                continue;
-            };
-            match condition::parse(text, names) {
-                Ok(term) => terms.push(term),
-                Err(problem) => {
-                    let place = locate(self.source, item, problem.range);
-                    self.refused = true;
-                    self.findings.push(Finding::error(place, problem.code, problem.message).help(problem.help));
-                }
-            }
-            texts.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
-        }
-        if items.is_empty() {
-            self.error(node.place, "bad-condition", "the list of conditions is empty");
-        }
-        if terms.is_empty() || terms.len() < items.len() {
-            return None;
-        }
-        let term = if terms.len() == 1 { terms.remove(0) } else { Condition::Any(terms) };
-        Some((term, texts.join(" or ")))
-    }
-
-    fn unused(&mut self, condition: &Condition, selections: &[Selection]) {
-        let mut used = vec![false; selections.len()];
-        mark(condition, &mut used);
-        for (selection, used) in selections.iter().zip(used) {
-            if !used {
-                let message = format!("the condition does not use the selection '{}'", brief(&selection.name));
-                self.findings.push(Finding::warning(selection.place, "unused-selection", message));
-            }
-        }
-    }
-}
-
-fn mark(condition: &Condition, used: &mut [bool]) {
-    match condition {
-        Condition::All(terms) | Condition::Any(terms) => terms.iter().for_each(|t| mark(t, used)),
-        Condition::Not(term) => mark(term, used),
-        Condition::Selection(i) => used[*i] = true,
-        Condition::Of { members, .. } => members.iter().for_each(|i| used[*i] = true),
+    /// What a rule that takes the place of this one would say about it.
+    pub fn about(&self) -> About<'a> {
+        let text = |name: &str| self.pair(name).and_then(|(_, v)| v.text()).filter(|t| !t.is_empty());
+        About { title: text("title").unwrap_or_default(), name: text("name"), id: text("id") }
     }
 }
 

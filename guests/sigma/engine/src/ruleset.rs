@@ -1,14 +1,21 @@
 //! Compiling rule files into streams.
 
+use crate::action;
 use crate::clause::{Clause, Group, Need};
+use crate::correlation::{self, Correlation};
 use crate::diagnostic::{Diagnostic, Finding, Place, brief};
+use crate::expand::Placeholders;
+use crate::filter::{self, FilterMeta};
 use crate::index::Index;
 use crate::item;
-use crate::rule::{self, LogSource, Rule, RuleMeta};
+use crate::lint;
+use crate::pipeline::{self, Pipelines};
+use crate::rule::{self, Document, LogSource, Reading, Rule, RuleMeta};
+use crate::silence::Silences;
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
-use crate::witness::witness;
+use crate::witness::Prices;
 use crate::yaml;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A larger file is refused without being read: the largest rule of SigmaHQ has 30 kB.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -38,6 +45,13 @@ pub struct Options {
     /// Find out what the rules of a log source need, see [`Stream::clauses`]; rules with different needs then have streams
     /// of their own.
     pub clauses: bool,
+    /// Pipelines to apply, by the names of their files without `.pipeline.yml`, or shipped ones: `auditd`, `ecs`,
+    /// `sysmon-linux`, `velociraptor`. Their order counts only among those of equal priority.
+    pub pipelines: Vec<String>,
+    /// What the placeholders of `expand` stand for, by name. A rule with one that is not here is refused.
+    pub placeholders: std::collections::BTreeMap<String, Vec<String>>,
+    /// Say also what is no mistake but bad for whoever gets the alerts or maintains the rules: see [`crate::lint`].
+    pub hygiene: bool,
 }
 
 impl Default for Options {
@@ -47,6 +61,9 @@ impl Default for Options {
             alternates: vec![pair("Image", "ExecutedImage"), pair("ParentImage", "ParentExecutedImage")],
             all_log_sources: false,
             clauses: true,
+            pipelines: Vec::new(),
+            placeholders: Placeholders::new(),
+            hygiene: false,
         }
     }
 }
@@ -92,20 +109,45 @@ pub struct RuleSet {
     pub streams: Vec<Stream>,
     /// In the order of the files. Refused rules are not here.
     pub rules: Vec<RuleMeta>,
+    /// In the order of the files. Refused filters are not here.
+    pub filters: Vec<FilterMeta>,
+    /// In the order of the files. As analytics they come after the rules, see [`RuleSet::analytics`].
+    pub correlations: Vec<Correlation>,
     /// In the order of the files.
     pub diagnostics: Vec<Diagnostic>,
     /// Per rule.
     pub(crate) trees: Vec<Tree>,
+    pub(crate) silences: Silences,
+    /// Columns without values on this host, by stream and column; see [`RuleSet::unbind`].
+    pub(crate) unbound: HashMap<(u32, u32), Missing>,
+    /// All the values that a column has on this host, where they are known; see [`RuleSet::close`].
+    pub(crate) closed: HashMap<(u32, u32), Vec<String>>,
+}
+
+/// What is known about a column that has no values on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub why: Unbound,
+    /// The host's own words; may be empty.
+    pub note: String,
 }
 
 /// Compiles rule files. Never fails: what cannot be loaded is in [`RuleSet::diagnostics`], and the rest is loaded.
 pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let mut set = RuleSet::default();
-    let mut rules = Vec::new();
+    let (mut rules, mut filters, mut drafts) = (Vec::new(), Vec::new(), Vec::new());
     let mut regex_bytes = item::MAX_REGEX_BYTES;
-    for file in files {
+    let pipelines = Pipelines::load(&options.pipelines, files, &mut set.diagnostics);
+    let placeholders = pipelines.placeholders(&options.placeholders);
+    for file in files.iter().filter(|f| pipeline::name_of(f.name).is_none()) {
         let mut findings = Vec::new();
-        rules.extend(read_file(file, &mut regex_bytes, &mut findings));
+        for document in read_file(file, &placeholders, &mut regex_bytes, &mut findings) {
+            match document {
+                Document::Rule(rule) => rules.push(*rule),
+                Document::Filter(filter) => filters.push(*filter),
+                Document::Correlation(draft) => drafts.push(*draft),
+            }
+        }
         if findings.len() > MAX_FINDINGS {
             let message = format!("{} further problems in this file are not shown", findings.len() - MAX_FINDINGS);
             findings.truncate(MAX_FINDINGS);
@@ -113,7 +155,19 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         }
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
-    let rules = unique(rules, &mut set.diagnostics);
+    let mut rules = unique(rules, &mut set.diagnostics);
+    set.filters = filter::apply(filters, &mut rules, &drafts, &mut set.diagnostics);
+    if options.hygiene {
+        set.diagnostics.extend(rules.iter().flat_map(|rule| lint::rule(rule, &set.filters)));
+    }
+    // What is said about a rule is about what its author wrote; so is the log source that a filter asks for.
+    rules.retain_mut(|rule| match pipelines.apply(rule) {
+        Ok(()) => true,
+        Err(finding) => {
+            set.diagnostics.push(finding.in_file(&rule.meta.file));
+            false
+        }
+    });
 
     let mut groups: Vec<(LogSource, Vec<Rule>)> = Vec::new();
     let mut by_source: HashMap<LogSource, usize> = HashMap::new();
@@ -134,7 +188,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     for (g, (source, rules)) in groups.into_iter().enumerate() {
         let position = |i: usize| order.get(&(g, i)).copied().unwrap_or(usize::MAX);
         let rules: Vec<(usize, Rule)> = rules.into_iter().enumerate().map(|(i, rule)| (position(i), rule)).collect();
-        let (mut parts, findings) = lower(rules, options, options.clauses && !options.all_log_sources);
+        let (mut parts, findings) = lower(rules, options, &set.filters);
         set.diagnostics.extend(findings);
         // Streams are in the order of their first rule.
         parts.sort_by_key(|part| part.rules.first().map(|(position, ..)| *position));
@@ -153,6 +207,9 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         numbers.insert(position as u32, number);
         members[stream].push(number);
         meta.stream = stream as u32;
+        for filter in set.filters.iter_mut().filter(|f| meta.filters.contains(&f.id)) {
+            filter.rules.push(number);
+        }
         set.rules.push(meta);
         set.trees.push(tree);
     }
@@ -165,6 +222,15 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         let program = Program::new(lowering, conditions, fields.len());
         set.streams.push(Stream { source, clauses, fields, rules, program });
     }
+    set.correlations = correlation::resolve(drafts, &mut set.rules, &mut set.diagnostics);
+    if options.hygiene {
+        set.diagnostics.extend(set.correlations.iter().flat_map(|c| lint::correlation(&c.meta)));
+    }
+    set.silences = Silences::of(files);
+    set.silences.apply(&mut set.diagnostics, options.hygiene);
+    // Stages find what they find one after the other; who reads it goes through the files.
+    let order: HashMap<&str, usize> = files.iter().enumerate().rev().map(|(i, f)| (f.name, i)).collect();
+    set.diagnostics.sort_by_key(|d| order.get(d.file.as_str()).copied());
     set
 }
 
@@ -175,17 +241,36 @@ struct Part<'o> {
     lowering: Lowering<'o>,
 }
 
-/// Lowers the rules of one log source, divided by what they need if `divide` says so.
-fn lower(rules: Vec<(usize, Rule)>, options: &Options, divide: bool) -> (Vec<Part<'_>>, Vec<Diagnostic>) {
+/// Lowers the rules of one log source, divided by what they need if the options say so.
+fn lower<'o>(
+    rules: Vec<(usize, Rule)>,
+    options: &'o Options,
+    filters: &[FilterMeta],
+) -> (Vec<Part<'o>>, Vec<Diagnostic>) {
+    let mut told = HashSet::new();
     let mut findings = Vec::new();
     let mut whole = Part { rules: Vec::new(), clauses: Vec::new(), lowering: Lowering::new(&options.alternates) };
-    for (position, rule) in rules {
-        match whole.lowering.rule(&rule, position as u32) {
+    for (position, mut rule) in rules {
+        let mut lowered = whole.lowering.rule(&rule, position as u32);
+        let ids = std::mem::take(&mut rule.meta.filters);
+        if lowered.is_err() && rule.unfilter() {
+            // Whoever writes filters must not be able to switch a rule off by them, so the error is in their files.
+            lowered = whole.lowering.rule(&rule, position as u32);
+            for filter in filters.iter().filter(|f| ids.contains(&f.id) && told.insert(&f.id)) {
+                let place = Place { line: filter.line, column: 1, length: 1 };
+                let title = brief(&rule.meta.title);
+                let message = format!("with its filters '{title}' would be too complex, so it runs without them");
+                findings.push(Finding::error(place, "filters-too-large", message).in_file(&filter.file));
+            }
+        } else {
+            rule.meta.filters = ids;
+        }
+        match lowered {
             Ok(tree) => whole.rules.push((position, rule, tree)),
             Err(finding) => findings.push(finding.in_file(&rule.meta.file)),
         }
     }
-    if !divide {
+    if !options.clauses || options.all_log_sources {
         return (vec![whole], findings);
     }
     let Lowering { atoms, fields, .. } = &whole.lowering;
@@ -220,7 +305,12 @@ fn lower(rules: Vec<(usize, Rule)>, options: &Options, divide: bool) -> (Vec<Par
     (parts, findings)
 }
 
-fn read_file(file: &File<'_>, regex_bytes: &mut usize, findings: &mut Vec<Finding>) -> Vec<Rule> {
+fn read_file(
+    file: &File<'_>,
+    placeholders: &Placeholders,
+    regex_bytes: &mut usize,
+    findings: &mut Vec<Finding>,
+) -> Vec<Document> {
     let whole = Place::default();
     if file.content.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, the limit is {MAX_FILE_BYTES}", file.content.len());
@@ -239,14 +329,16 @@ fn read_file(file: &File<'_>, regex_bytes: &mut usize, findings: &mut Vec<Findin
         }
     };
     let documents = yaml::documents(text, findings);
-    let mut rules = Vec::new();
-    for (number, node) in documents.iter().enumerate() {
-        rules.extend(rule::read(text, file.name, number, node, regex_bytes, findings));
+    let documents = action::resolve(documents, findings);
+    let mut reading = Reading { source: text, file: file.name, placeholders, regex_bytes, findings };
+    let mut found = Vec::new();
+    for (number, node) in &documents {
+        found.extend(rule::read(&mut reading, *number, node));
     }
-    if rules.is_empty() && findings.is_empty() {
+    if found.is_empty() && findings.is_empty() {
         findings.push(Finding::warning(whole, "empty-file", "there is no rule in the file"));
     }
-    rules
+    found
 }
 
 /// Refuses rules whose id an earlier one has: their alerts could not be told apart.
@@ -272,8 +364,14 @@ impl Program {
         let Lowering { atoms, uses, .. } = lowering;
         let mut concerned: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
         let mut always = Vec::new();
+        let mut prices = Prices::new(&atoms);
+        let mut shared = vec![0; atoms.len()];
+        for witness in conditions.iter().filter_map(|condition| prices.witness(condition)) {
+            witness.atoms.iter().for_each(|atom| shared[*atom as usize] += 1);
+        }
+        prices.raise(&shared);
         for (rule, condition) in (0..).zip(&conditions) {
-            match witness(condition, &atoms) {
+            match prices.witness(condition) {
                 Some(witness) => {
                     for atom in witness.atoms {
                         let rules = &mut concerned[atom as usize];
@@ -308,35 +406,73 @@ pub enum Unbound {
     NeverHere,
 }
 
+impl Unbound {
+    fn told(self, field: &str) -> (&'static str, String) {
+        match self {
+            Self::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
+            Self::NeverHere => ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field))),
+        }
+    }
+}
+
 impl RuleSet {
+    /// Rules and correlations, by the number under which they are reported and referred to.
+    pub fn analytics(&self) -> impl Iterator<Item = &RuleMeta> {
+        self.rules.iter().chain(self.correlations.iter().map(|c| &c.meta))
+    }
+
+    /// What to tell the authors of correlations about `field`, which has no values here.
+    pub fn unbind_correlated(&self, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let (code, message) = why.told(field);
+        let using = self.correlations.iter().filter(|c| c.fields.iter().any(|f| f == field));
+        using
+            .map(|c| {
+                let place = Place { line: c.meta.line, column: 1, length: 1 };
+                Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
+            })
+            .collect()
+    }
+
     /// What to tell the authors of the rules in `stream`, to which no event of this host belongs; `note` is the host's reason.
     pub fn unfed(&self, stream: usize, note: &str) -> Vec<Diagnostic> {
         let rules = self.streams.get(stream).into_iter().flat_map(|s| &s.rules);
-        rules
+        let found = rules
             .filter_map(|r| self.rules.get(*r as usize))
             .map(|rule| {
                 let place = Place { line: rule.line, column: 1, length: 1 };
                 let message = "no event of this host belongs to the log source of this rule: it never matches";
                 Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
             })
-            .collect()
+            .collect();
+        self.silences.without(found)
+    }
+
+    /// Takes note that `field` has no other values in `stream` than these; for [`RuleSet::unreachable`].
+    pub fn close(&mut self, stream: usize, field: &str, values: &[String]) {
+        let fields = self.streams.get(stream).map_or(&[][..], |s| &s.fields);
+        if let Some(column) = fields.iter().position(|f| f == field) {
+            self.closed.insert((stream as u32, column as u32), values.to_vec());
+        }
     }
 
     /// What to tell the authors of the rules that use `field` in `stream`, which has no values here; `note` is what the
     /// host knows about it ("did you mean ..."). The rules stay loaded, and the field is absent in every event.
-    pub fn unbind(&self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+    pub fn unbind(&mut self, stream: usize, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
+        let number = stream as u32;
         let Some(stream) = self.streams.get(stream) else { return Vec::new() };
         let Some(column) = stream.fields.iter().position(|f| f == field) else { return Vec::new() };
-        let (code, message) = match why {
-            Unbound::Unknown => ("unknown-field", format!("there is no field '{}' in these events", brief(field))),
-            Unbound::NeverHere => {
-                ("field-never-here", format!("nothing on this host fills the field '{}'", brief(field)))
-            }
-        };
+        self.unbound.insert((number, column as u32), Missing { why, note: note.to_owned() });
+        let (code, message) = why.told(field);
         let uses = stream.program.uses.iter().filter(|u| u.column == column as u32);
-        let found = uses.filter_map(|u| Some((self.rules.get(u.rule as usize)?, u.place)));
-        found
-            .map(|(rule, place)| Finding::warning(place, code, message.clone()).help(note).in_file(&rule.file))
-            .collect()
+        // Every rule of a filter uses what the filter uses, but its author needs to be told once.
+        let mut told = HashSet::new();
+        let found = uses.filter(|u| u.filter.is_none() || told.insert((u.filter, u.place))).filter_map(|u| {
+            let file = match u.filter {
+                Some(filter) => &self.filters.get(filter as usize)?.file,
+                None => &self.rules.get(u.rule as usize)?.file,
+            };
+            Some(Finding::warning(u.place, code, message.clone()).help(note).in_file(file))
+        });
+        self.silences.without(found.collect())
     }
 }

@@ -5,6 +5,7 @@ use crate::fold::fold_into;
 use crate::literal::required_literals;
 use crate::number::Number;
 use crate::pattern::{Pattern, Shape};
+use crate::time::{self, Part};
 use regex_automata::meta;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -30,6 +31,8 @@ pub(crate) enum Test {
     Regex(Box<Regex>),
     Network(Network),
     Compare(Comparison, Exact),
+    /// `hour` and its like: a part of a date, compared.
+    Time(Part, Comparison, Exact),
     /// `fieldref`: equal to (or starting, ending with, containing) the value of another field.
     Same(Affix, Casing),
 }
@@ -54,6 +57,8 @@ pub(crate) enum Comparison {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+    /// Of parts of dates only; a plain number is a [`Test::Number`].
+    Equal,
 }
 
 impl Comparison {
@@ -63,6 +68,7 @@ impl Comparison {
             Self::LessOrEqual => order.is_le(),
             Self::Greater => order.is_gt(),
             Self::GreaterOrEqual => order.is_ge(),
+            Self::Equal => order.is_eq(),
         }
     }
 }
@@ -294,6 +300,22 @@ impl Test {
         }
     }
 
+    /// The same test with the case of letters ignored; None where it ignores it already. For explanations: it compiles a
+    /// regex anew.
+    pub fn ignoring_case(&self) -> Option<Self> {
+        match self {
+            Self::Text(Text { shape, casing: Casing::Exact, number }) => {
+                Some(Self::Text(Text { shape: shape.folded(), casing: Casing::Folded, number: *number }))
+            }
+            Self::Regex(regex) if !regex.flags.ignore_case => {
+                let flags = Flags { ignore_case: true, ..regex.flags };
+                Some(Self::Regex(Box::new(Regex::new(&regex.source, flags).ok()?)))
+            }
+            Self::Same(affix, Casing::Exact) => Some(Self::Same(*affix, Casing::Folded)),
+            _ => None,
+        }
+    }
+
     /// Whether it asks about the values of one field, and not about the field or about two.
     pub fn is_about_value(&self) -> bool {
         !matches!(self, Self::Exists | Self::Missing | Self::Null | Self::Same(..))
@@ -318,6 +340,14 @@ impl Test {
             Self::Network(network) => address(probe.raw).is_some_and(|a| network.contains(a)),
             Self::Compare(comparison, Exact(bound)) => {
                 probe.number().is_some_and(|n| comparison.holds(n.compare(*bound)))
+            }
+            Self::Time(part, comparison, Exact(bound)) => {
+                let found = match probe.value {
+                    Value::Text(text) => time::of_text(text, *part),
+                    Value::Number(n) => time::of_number(n, *part),
+                    Value::Boolean(_) => None,
+                };
+                found.is_some_and(|n| comparison.holds(Number::Integer(n.into()).compare(*bound)))
             }
             Self::Exists | Self::Missing | Self::Null | Self::Same(..) => false,
         }

@@ -76,6 +76,8 @@ pub(crate) struct Use {
     pub column: u32,
     pub rule: u32,
     pub place: Place,
+    /// It is in the file of this filter.
+    pub filter: Option<u32>,
 }
 
 /// The atoms and columns of a stream while its rules are lowered.
@@ -90,6 +92,8 @@ pub(crate) struct Lowering<'o> {
     pub uses: Vec<Use>,
     nodes: usize,
     rule: u32,
+    /// The filter that the current selection came with.
+    filter: Option<u32>,
 }
 
 impl<'o> Lowering<'o> {
@@ -113,7 +117,7 @@ impl<'o> Lowering<'o> {
         });
         // A selection that the condition names twice is one use.
         let mut seen = std::collections::HashSet::new();
-        let fresh: Vec<Use> = self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place))).collect();
+        let fresh: Vec<Use> = self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place, u.filter))).collect();
         let Some(tree) = lowered else {
             let message = format!("the rule needs more than {MAX_NODES} comparisons");
             return Err(Finding::error(rule.condition_place, "rule-too-complex", message));
@@ -129,6 +133,14 @@ impl<'o> Lowering<'o> {
             Condition::All(terms) => ("and".to_owned(), Kind::All(list(terms)?)),
             Condition::Any(terms) => ("or".to_owned(), Kind::Any(list(terms)?)),
             Condition::Not(term) => ("not".to_owned(), Kind::Not(Box::new(self.condition(rule, term, !positive)?))),
+            Condition::Named(label, term) => {
+                let inner = self.condition(rule, term, positive)?;
+                let kind = match inner.role {
+                    Role::Condition => inner.kind,
+                    _ => Kind::All(vec![inner]),
+                };
+                (label.clone(), kind)
+            }
             Condition::Selection(i) => return self.selection(&rule.selections[*i], positive),
             Condition::Of { text, all, members } => {
                 let trees = members.iter().map(|i| self.selection(&rule.selections[*i], positive));
@@ -141,6 +153,7 @@ impl<'o> Lowering<'o> {
     }
 
     fn selection(&mut self, selection: &Selection, positive: bool) -> Option<Tree> {
+        self.filter = selection.filter;
         let body = self.body(&selection.body, selection.place.line, positive)?;
         let kind = match body.role {
             Role::Selection => body.kind,
@@ -167,7 +180,7 @@ impl<'o> Lowering<'o> {
         let positive = positive != item.negated;
         let field = item.field.as_deref().unwrap_or(crate::KEYWORDS);
         let main = self.column(field);
-        self.uses.push(Use { column: main, rule: self.rule, place: item.place });
+        self.uses.push(Use { column: main, rule: self.rule, place: item.place, filter: self.filter });
         let mut columns = vec![(field.to_owned(), main)];
         // `Image: null` asks about the resolved image; that there was no path as executed says nothing about it.
         let by_value = |w: &Wanted| !w.tests.iter().any(|t| matches!(t, Test::Exists | Test::Missing | Test::Null));
@@ -196,7 +209,7 @@ impl<'o> Lowering<'o> {
         let other = match &wanted.other {
             Some(field) => {
                 let other = self.column(field);
-                self.uses.push(Use { column: other, rule: self.rule, place: wanted.place });
+                self.uses.push(Use { column: other, rule: self.rule, place: wanted.place, filter: self.filter });
                 other
             }
             None => column,

@@ -14,28 +14,56 @@ pub(crate) struct Witness {
     pub atoms: Vec<u32>,
 }
 
-/// The cheapest witness set of `expr`; None = `expr` may hold where no atom does, as `not x` does.
-pub(crate) fn witness(expr: &Expr, atoms: &[Atom]) -> Option<Witness> {
-    necessary(expr, true, atoms)
+/// What finding the atoms costs. Names of programs and short literals that many rules name are in many events, whatever
+/// the frequency of their bytes says: an atom gets dearer with every rule that has it for a witness.
+pub(crate) struct Prices {
+    atoms: Vec<Option<f64>>,
 }
 
-fn necessary(expr: &Expr, wanted: bool, atoms: &[Atom]) -> Option<Witness> {
+impl Prices {
+    pub fn new(atoms: &[Atom]) -> Self {
+        Self { atoms: atoms.iter().map(|a| cost(&a.test)).collect() }
+    }
+
+    /// After a first choice of witnesses: `shared` = how many rules chose each atom.
+    pub fn raise(&mut self, shared: &[u32]) {
+        for (price, shared) in self.atoms.iter_mut().zip(shared) {
+            if let Some(price) = price {
+                *price += SHARED * f64::from(shared.saturating_sub(FREE));
+            }
+        }
+    }
+
+    /// The cheapest witness set of `expr`; None = `expr` may hold where no atom does, as `not x` does.
+    pub fn witness(&self, expr: &Expr) -> Option<Witness> {
+        necessary(expr, true, &self.atoms)
+    }
+}
+
+/// What one more entry of a table costs a row, and one more literal to search for: next to nothing.
+const HASHED: f64 = 0.000_01;
+const SEARCHED: f64 = 0.000_1;
+/// What each rule that shares an atom adds to its price, and how many are free.
+const SHARED: f64 = 0.002;
+const FREE: u32 = 2;
+
+fn necessary(expr: &Expr, wanted: bool, prices: &[Option<f64>]) -> Option<Witness> {
     match (expr, wanted) {
-        (Expr::Not(inner), _) => necessary(inner, !wanted, atoms),
+        (Expr::Not(inner), _) => necessary(inner, !wanted, prices),
         (Expr::All(parts), true) | (Expr::Any(parts), false) => {
-            let sets = parts.iter().filter_map(|p| necessary(p, wanted, atoms));
+            let sets = parts.iter().filter_map(|p| necessary(p, wanted, prices));
             sets.min_by(|a, b| a.cost.total_cmp(&b.cost))
         }
         (Expr::Any(parts), true) | (Expr::All(parts), false) => {
             let mut all = Witness { cost: 0.0, atoms: Vec::new() };
             for part in parts {
-                let set = necessary(part, wanted, atoms)?;
+                let set = necessary(part, wanted, prices)?;
                 all.cost += set.cost;
                 all.atoms.extend(set.atoms);
             }
             Some(all)
         }
-        (Expr::Atom(atom), true) => cost(&atoms[*atom as usize].test).map(|cost| Witness { cost, atoms: vec![*atom] }),
+        (Expr::Atom(atom), true) => prices[*atom as usize].map(|cost| Witness { cost, atoms: vec![*atom] }),
         (Expr::Atom(_), false) => None,
     }
 }
@@ -47,18 +75,20 @@ fn cost(test: &Test) -> Option<f64> {
     let (bits, search) = match test {
         Test::Text(text) => match &text.shape {
             Shape::Any => (0.0, 0.0),
-            Shape::Equals(l) => (bits(l).max(12.0), 0.0005),
-            Shape::Suffix(l) if is_basename(l) => (bits(l), 0.0005),
-            Shape::Prefix(l) | Shape::Suffix(l) => (bits(l) - 2.0, 0.001),
-            Shape::Contains(l) => (anywhere(l.bytes()), 0.001),
+            // Whole values and names of programs are written down because they occur.
+            Shape::Equals(l) => (bits(l).min(10.0), HASHED),
+            Shape::Suffix(l) if is_basename(l) => (bits(l).min(10.0), HASHED),
+            Shape::Prefix(l) | Shape::Suffix(l) => (bits(l) - 2.0, SEARCHED),
+            Shape::Contains(l) => (anywhere(l.bytes()), SEARCHED),
             Shape::Wildcards(w) => match w.literals().map(anywhere).reduce(f64::max) {
                 Some(bits) => (bits, 0.005),
                 None => (1.0, 0.05),
             },
         },
-        Test::Number(_) => (12.0, 0.0005),
+        Test::Number(_) => (10.0, HASHED),
         Test::Network(_) => (4.0, 0.02),
         Test::Compare(..) => (1.0, 0.02),
+        Test::Time(..) => (2.0, 0.05),
         Test::Regex(regex) if !regex.required.is_empty() => {
             let worst = regex.required.iter().map(|l| anywhere(l)).fold(f64::INFINITY, f64::min);
             (worst - (regex.required.len() as f64).log2(), 0.005)

@@ -81,9 +81,9 @@ fn meaning(text: &str) -> Meaning {
     Number::parse(text.as_bytes()).map_or(Meaning::Text, Meaning::Number)
 }
 
-/// The documents of a file in order. A document that cannot be read is missing, its problem is in `findings`, and the
+/// The documents of a file in order. A document that cannot be read is None, its problem is in `findings`, and the
 /// documents after it are still read.
-pub(crate) fn documents(source: &str, findings: &mut Vec<Finding>) -> Vec<Node> {
+pub(crate) fn documents(source: &str, findings: &mut Vec<Finding>) -> Vec<Option<Node>> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.flow_nesting_limit = MAX_DEPTH;
@@ -103,7 +103,7 @@ pub(crate) fn documents(source: &str, findings: &mut Vec<Finding>) -> Vec<Node> 
                 continue;
             }
             Some(Ok((Event::DocumentEnd, _))) => {
-                found.extend(builder.root.take());
+                found.extend(builder.root.take().map(Some));
                 continue;
             }
             Some(Ok((event, span))) => match builder.feed(event, span) {
@@ -113,12 +113,34 @@ pub(crate) fn documents(source: &str, findings: &mut Vec<Finding>) -> Vec<Node> 
         };
         let fatal = problem.code == "yaml-too-large";
         findings.push(problem);
+        found.push(None);
         builder.begin();
         if fatal || !matches!(parser.proceed_next_document(), Ok(true)) {
             break;
         }
     }
     found
+}
+
+/// The comments of a file, without their `#`.
+pub(crate) fn comments(source: &str) -> Vec<(Place, String)> {
+    let mut options = Options::default();
+    options.set_emit_comments(true);
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    // Only how many are looked at before the next key: long heads of licences are usual.
+    options.max_buffered_comment_events = 4096;
+    let mut parser = Parser::new_from_str_with_options(source, options);
+    let mut found = Vec::new();
+    loop {
+        match parser.next() {
+            Some(Ok((Event::Comment(text, _), span))) => found.push((place(source, &span), text.into_owned())),
+            Some(Ok(_)) => {}
+            // Where documents are given up, see above, their comments are too.
+            Some(Err(_)) if matches!(parser.proceed_next_document(), Ok(true)) => {}
+            Some(Err(_)) | None => return found,
+        }
+    }
 }
 
 struct Builder<'a> {
@@ -222,7 +244,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn weight(node: &Node) -> usize {
+/// Nodes of a tree.
+pub(crate) fn weight(node: &Node) -> usize {
     1 + match &node.data {
         Data::Scalar { .. } => 0,
         Data::Sequence(items) => items.iter().map(weight).sum(),
@@ -336,7 +359,7 @@ mod tests {
         let mut findings = Vec::new();
         let mut found = documents(source, &mut findings);
         assert!(findings.is_empty(), "{findings:?}");
-        found.remove(0)
+        found.remove(0).unwrap()
     }
 
     fn value(node: &Node) -> &Node {
@@ -385,7 +408,7 @@ mod tests {
     fn a_broken_document_hides_no_other() {
         let mut findings = Vec::new();
         let found = documents("a: 1\n---\nb: [1\n---\nc: 1\nc: 2\n---\nd: 1\n", &mut findings);
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false, true]);
         assert_eq!(
             findings.iter().map(|f| (f.code, f.place.line)).collect::<Vec<_>>(),
             [("bad-yaml", 3), ("duplicate-key", 6)]

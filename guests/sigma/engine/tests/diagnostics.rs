@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{compile_one, rule};
-use picket_sigma::{Diagnostic, File, Gravity, Options, Place, RuleSet, Unbound, compile};
+use common::{compile_one, rule, unmark};
+use picket_sigma::{Diagnostic, File, Gravity, Options, RuleSet, Unbound, compile};
 
 fn only(set: &RuleSet) -> &Diagnostic {
     assert_eq!(set.diagnostics.len(), 1, "{:#?}", set.diagnostics);
@@ -32,18 +32,6 @@ fn warned(gravity: Gravity, code: &str, marked: &str) -> Diagnostic {
     found.clone()
 }
 
-fn unmark(marked: &str) -> (String, Place) {
-    let start = marked.find('«').expect("a mark");
-    let before = &marked[..start];
-    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
-    let place = Place {
-        line: before.matches('\n').count() as u32 + 1,
-        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
-        length: token.chars().count() as u32,
-    };
-    (marked.replace(['«', '»'], ""), place)
-}
-
 #[test]
 fn detections() {
     for (code, detection) in [
@@ -62,8 +50,21 @@ fn detections() {
         ("duplicate-key", "s:\n  Image|endswith: /a\n  «Image|endswith»: /b\ncondition: s"),
         ("unknown-modifier", "s:\n  Image|«endwith»: /a\ncondition: s"),
         ("unknown-modifier", "s: {'Image|contains|«wat»': /a}\ncondition: s"),
-        ("unsupported-modifier", "s: {Image|«expand»: '%x%'}\ncondition: s"),
-        ("unsupported-modifier", "s: {Time|«hour»: 3}\ncondition: s"),
+        ("unsupported-aggregation", "s: {A: 1}\ntimeframe: 5m\ncondition: s «| count() by User > 5»"),
+        ("unsupported-near", "s: {A: 1}\ntimeframe: 5m\ncondition: «near» s"),
+        ("unsupported-quantifier", "s1: {A: 1}\ns2: {A: 2}\ncondition: «2» of them"),
+        ("unknown-placeholder", "s: {Image|expand: «'%x%'»}\ncondition: s"),
+        ("modifier-combination", "s: {A|base64|«expand»: '%x%'}\ncondition: s"),
+        ("modifier-combination", "s: {A|exists|«expand»: '%x%'}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«day»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|gte|«hour»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«contains»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«re»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {A|hour|«cased»: 3}\ncondition: s"),
+        ("modifier-combination", "s: {'|«hour»': [3]}\ncondition: s"),
+        ("bad-value", "s: {A|hour: «noon»}\ncondition: s"),
+        ("bad-value", "s: {A|hour: «null»}\ncondition: s"),
+        ("bad-value", "s: {A|fieldref: «''»}\ncondition: s"),
         ("modifier-combination", "s: {A|contains|«re»: x}\ncondition: s"),
         ("modifier-combination", "s: {A|re|«contains»: x}\ncondition: s"),
         ("modifier-combination", "s: {A|«i»: x}\ncondition: s"),
@@ -121,9 +122,9 @@ fn attributes() {
             "missing-attribute",
             "«title: t»\nid: 00000000-0000-0000-0000-000000000000\nlogsource: {product: x}".to_owned(),
         ),
-        ("unsupported-correlation", format!("{head}«correlation»: {{type: event_count}}")),
-        ("unsupported-filter", format!("{head}«filter»: {{rules: any}}\n{tail}")),
-        ("unsupported-action", format!("«action»: global\n{head}{tail}")),
+        ("bad-filter", format!("{head}«filter»: {{rules: any}}\n{tail}")),
+        ("bad-action", format!("action: «globl»\n{head}{tail}")),
+        ("bad-action", format!("«action»: repeat\n{head}{tail}")),
         ("not-a-rule", "«just text»".to_owned()),
     ] {
         refused(code, &text);
@@ -136,6 +137,7 @@ fn attributes() {
         (Gravity::Warning, "unknown-attribute", format!("{head}«falsepositive»: [x]\n{tail}")),
         (Gravity::Warning, "not-a-list", format!("{head}tags: «attack.x»\n{tail}")),
         (Gravity::Warning, "bad-related", format!("{head}related: [«{{id: x}}»]\n{tail}")),
+        (Gravity::Warning, "bad-related", format!("{head}related: [«{{id: x, type: simliar}}»]\n{tail}")),
         (
             Gravity::Warning,
             "unused-selection",
@@ -150,6 +152,16 @@ fn attributes() {
             Gravity::Warning,
             "null-in-list",
             head.to_owned() + "logsource: {product: x}\ndetection: {s: {A: «[x, null]»}, condition: s}",
+        ),
+        (
+            Gravity::Warning,
+            "never-matches",
+            head.to_owned() + "logsource: {product: x}\ndetection: {s: {A|hour: [1, «24»]}, condition: s}",
+        ),
+        (
+            Gravity::Hint,
+            "expand-without-placeholder",
+            head.to_owned() + "logsource: {product: x}\ndetection: {s: {A|expand: «100%»}, condition: s}",
         ),
     ] {
         let found = warned(gravity, code, &text);
@@ -212,7 +224,7 @@ fn a_log_source_that_is_not_fed_is_told_once_for_each_rule() {
 #[test]
 fn fields_that_are_not_here() {
     let text = rule("s:\n  Imgae|endswith: /x\n  User|fieldref: Usre\nt: {Imgae: y}\ncondition: s or t");
-    let set = compile_one(&text);
+    let mut set = compile_one(&text);
     let found = set.unbind(0, "Imgae", Unbound::Unknown, "did you mean 'Image'?");
     assert_eq!(
         found.iter().map(|d| (d.place.line, d.place.column, d.place.length)).collect::<Vec<_>>(),
@@ -229,7 +241,103 @@ fn fields_that_are_not_here() {
     assert!(set.unbind(0, "Other", Unbound::Unknown, "").is_empty());
     assert!(set.unbind(7, "Imgae", Unbound::Unknown, "").is_empty());
     // Nobody wrote the alternate, so nobody is told.
-    let set = compile_one(&rule("s: {Image: x}\ncondition: s"));
+    let mut set = compile_one(&rule("s: {Image: x}\ncondition: s"));
     assert_eq!(set.streams[0].fields, ["Image", "ExecutedImage"]);
     assert!(set.unbind(0, "ExecutedImage", Unbound::Unknown, "").is_empty());
+}
+
+/// What is told about the rule where these fields have no values; None = it can match.
+fn unreachable(detection: &str, fields: &[&str]) -> Option<(&'static str, String, String)> {
+    let text = format!("title: t\nlogsource: {{product: linux}}\ndetection:\n  {}\n", detection.replace('\n', "\n  "));
+    let mut set = compile_one(&text);
+    for field in fields {
+        set.unbind(0, field, Unbound::NeverHere, "no hook fills it");
+    }
+    let mut found = set.unreachable(0);
+    let one = found.pop()?;
+    assert!(found.is_empty() && one.gravity == Gravity::Warning && one.place.line == 1, "{one:?}");
+    Some((one.code, one.message, one.help))
+}
+
+#[test]
+fn rules_that_nothing_here_can_match_are_named_with_what_they_need() {
+    let told = unreachable("s: {A: x, B: y}\ncondition: s", &["B"]).unwrap();
+    let message = "no event of this host can match this rule: it needs 'B', which nothing here fills";
+    assert_eq!(told, ("needs-field", message.to_owned(), "no hook fills it".to_owned()));
+    for (dead, detection) in [
+        (false, "s: {A: x, B: y}\ncondition: s"),
+        (false, "s: {A: x}\nt: {G: y}\ncondition: s or t"),
+        (true, "s: {A: x}\nt: {G: y}\ncondition: s and t"),
+        (false, "s: {A: x}\nt: {G: y}\ncondition: s and not t"),
+        (true, "s: {A: x}\nt: {G: y}\ncondition: not (s or not t)"),
+        (false, "s: {A: x, G: null}\ncondition: s"),
+        (true, "s: {A: x, G|exists: true}\ncondition: s"),
+        (false, "s: {A: x, G|exists: false}\ncondition: s"),
+        (false, "s: {A: x, G|neq: y}\ncondition: s"),
+        (true, "s: {A: x, G|re: y}\ncondition: s"),
+        (true, "s: {A|fieldref: G}\ncondition: s"),
+        (false, "s: {A: [x, y], G: [x, y]}\nt: {A: z}\ncondition: 1 of s* or t"),
+        (false, "k: [word]\ncondition: k"),
+    ] {
+        let told = unreachable(detection, &["G"]);
+        assert_eq!(told.is_some(), dead, "{detection}: {told:?}");
+        assert!(told.is_none_or(|(_, message, _)| message.contains("it needs 'G', ")), "{detection}");
+    }
+}
+
+#[test]
+fn rules_for_another_system_are_named() {
+    for (foreign, detection) in [
+        (Some("'/esxcli'"), "s: {Image|endswith: /esxcli, CommandLine|contains: get}\ncondition: s"),
+        (
+            Some(r"'\bash'"),
+            r"s: {ParentImage|endswith: '\bash'}
+condition: s",
+        ),
+        (
+            Some(r"'C:\Windows\'"),
+            r"s: {Image|startswith: 'C:\Windows\'}
+condition: s",
+        ),
+        (None, "s: {Image|endswith: [/esxcli, /curl]}\ncondition: s"),
+        (None, "s: {Image|endswith: /sh}\nf: {Image|endswith: /esxcli}\ncondition: s and not f"),
+        (None, "s: {Image|endswith: esxcli}\ncondition: s"),
+        (
+            None,
+            r"s: {CommandLine|contains: '\bash'}
+condition: s",
+        ),
+        (
+            None,
+            r"s: {Image|endswith: '/a\b'}
+condition: s",
+        ),
+    ] {
+        let told = unreachable(detection, &[]);
+        let values = told.as_ref().map(|(_, message, _)| message.as_str());
+        let wanted = foreign.map(|f| format!("no Linux host can match this rule: {f} is of another system"));
+        assert_eq!(values, wanted.as_deref(), "{detection}");
+        assert!(told.is_none_or(|(code, ..)| code == "not-of-linux"));
+    }
+    let elsewhere = "title: t\nlogsource: {product: esxi}\ndetection: {s: {Image|endswith: /esxcli}, condition: s}\n";
+    assert!(compile_one(elsewhere).unreachable(0).is_empty(), "it says itself that it is not for Linux");
+}
+
+#[test]
+fn rules_for_values_that_nothing_here_has_are_named() {
+    for (never, detection) in [
+        (Some("'Kind' is never 'forks' here"), "s: {Kind: forks, A: x}\ncondition: s"),
+        (None, "s: {Kind: [forks, FORK], A: x}\ncondition: s"),
+        (None, "s: {Kind|startswith: ex, A: x}\ncondition: s"),
+        (None, "s: {A: x}\nf: {Kind: forks}\ncondition: s and not f"),
+        (None, "s: {Kind: null}\ncondition: s"),
+    ] {
+        let mut set = compile_one(&rule(detection));
+        set.close(0, "Kind", &["fork".to_owned(), "exec".to_owned()]);
+        let found = set.unreachable(0);
+        let told = found
+            .first()
+            .map(|d| (d.code, d.message.trim_start_matches("no event of this host can match this rule: ")));
+        assert_eq!(told, never.map(|n| ("needs-value", n)), "{detection}");
+    }
 }

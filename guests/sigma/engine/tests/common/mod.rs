@@ -1,8 +1,13 @@
 //! Events as JSON, turned into the columns that the engine takes.
 #![allow(dead_code)]
 
-use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, RuleSet, Scratch, Texts, compile};
+pub mod model;
+pub mod read;
+pub mod synthesis;
+
+use picket_sigma::{BatchView, Cells, ColumnView, File, KEYWORDS, Options, Place, RuleSet, Scratch, Texts, compile};
 use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
 pub type Event = Map<String, Value>;
 
@@ -116,6 +121,7 @@ fn get(event: &Event, field: &str) -> Option<Value> {
 fn collect(value: &Value, leaves: &mut Vec<Value>) {
     match value {
         Value::Array(items) => items.iter().for_each(|v| collect(v, leaves)),
+        Value::Object(o) if o.contains_key("unavailable") => {}
         Value::Object(o) => o.values().for_each(|v| collect(v, leaves)),
         Value::Null => {}
         Value::String(s) => leaves.push(Value::String(s.clone())),
@@ -167,6 +173,44 @@ pub fn rule(detection: &str) -> String {
 
 pub fn compile_one(text: &str) -> RuleSet {
     compile(&[File { name: "rule.yml", content: text.as_bytes() }], &Options::default())
+}
+
+/// SigmaHQ's rules for Linux, name and content, sorted; None = they are not at hand.
+pub fn corpus() -> Option<Vec<(String, String)>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/corpora/sigmahq-linux");
+    if !folder.is_dir() {
+        println!("skipped: no SigmaHQ rules at {}", folder.display());
+        return None;
+    }
+    let mut files = Vec::new();
+    rule_files(&folder, &mut files);
+    files.sort();
+    let read = |path: PathBuf| (path.display().to_string(), std::fs::read_to_string(path).unwrap());
+    Some(files.into_iter().map(read).collect())
+}
+
+fn rule_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rule_files(&path, files);
+        } else if path.extension().is_some_and(|e| e == "yml") {
+            files.push(path);
+        }
+    }
+}
+
+/// Takes the marks out of a text in which a token is marked `«so»`, and says where that is.
+pub fn unmark(marked: &str) -> (String, Place) {
+    let start = marked.find('«').expect("a mark");
+    let before = &marked[..start];
+    let token = &marked[start + '«'.len_utf8()..marked.find('»').expect("a mark")];
+    let place = Place {
+        line: before.matches('\n').count() as u32 + 1,
+        column: before.rsplit('\n').next().unwrap().chars().count() as u32 + 1,
+        length: token.chars().count() as u32,
+    };
+    (marked.replace(['«', '»'], ""), place)
 }
 
 /// xorshift64, so that tests are the same everywhere.
