@@ -1,9 +1,11 @@
-//! Which of many literals occur in a text, found by four bytes of each.
+//! Which of many literals occur in a text, found by a few bytes of each.
 //!
-//! Of every literal the four neighbouring bytes that occur least in events are its *gram*. A text is asked at every place
-//! whether a gram begins there: one multiplication and one bit of a small map. No place waits for the one before, which an
-//! automaton makes it do, so this is several times as fast, and it is built in no time. Only where the bit is set literals
-//! are compared, at most [`CROWD`] of them and at most [`LONGEST`] bytes each: that bounds what a hostile text can cost.
+//! Of every literal the neighbouring bytes that occur least in events are its *gram*: four, or two of a literal that is too
+//! short for that. A text is asked whether a gram begins at a place: one multiplication and one bit of a small map. No place
+//! waits for the one before, which an automaton makes it do, so this is several times as fast, and it is built in no time.
+//! Only every other place is asked: a literal has two grams, of which the second begins one byte after the first, so one of
+//! them begins at such a place wherever the literal is. Only where the bit is set literals are compared, at most [`CROWD`] of
+//! them and at most [`LONGEST`] bytes each: that bounds what a hostile text can cost.
 
 use crate::literal::gram_bits;
 use rustc_hash::FxHashMap;
@@ -14,14 +16,22 @@ pub(crate) const LONGEST: usize = 32;
 const CROWD: usize = 8;
 const GRAM: usize = 4;
 const PAIR: usize = 2;
-/// Places that are looked at before anything is done about what was found there: one round of a loop costs more in a
+/// Only places whose number is a multiple of this are asked.
+const STEP: usize = 2;
+/// Bytes that are looked at before anything is done about what was found there: one round of a loop costs more in a
 /// sandbox than the work in it.
-const STRIDE: usize = 8;
+const STRIDE: usize = 16;
+/// What is read for them: the last gram reaches beyond.
+const REACH: usize = STRIDE - STEP + GRAM;
 /// 16 KiB of map: as much as the nearest cache can spare.
 const HASH_BITS: u32 = 17;
+/// Every pair has a bit of its own.
+const PAIR_BITS: u32 = 16;
 
 /// Bit per hash. Of a size known to the compiler, which therefore checks no bounds.
-type Bits = [u8; 1 << (HASH_BITS - 3)];
+type Bits<const BYTES: usize> = [u8; BYTES];
+type GramBits = Bits<{ 1 << (HASH_BITS - 3) }>;
+type PairBits = Bits<{ 1 << (PAIR_BITS - 3) }>;
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -30,21 +40,16 @@ struct Place {
     offset: u32,
 }
 
-/// Grams of one length.
-#[derive(Debug, Default)]
-struct Map {
-    bits: Option<Box<Bits>>,
-    places: FxHashMap<u32, Vec<Place>>,
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Grams {
     literals: Vec<Box<[u8]>>,
-    /// Of literals from four bytes.
-    long: Map,
-    /// Of those with two or three.
-    short: Map,
+    /// Of literals from five bytes.
+    grams: Option<Box<GramBits>>,
+    /// Of those with three or four.
+    pairs: Option<Box<PairBits>>,
+    /// By gram, as [`GRAM`] bytes, or by pair.
+    places: [FxHashMap<u32, Vec<Place>>; 2],
 }
 
 impl Grams {
@@ -54,14 +59,26 @@ impl Grams {
         let mut left = Vec::new();
         for (number, literal) in literals.enumerate() {
             grams.literals.push(literal.into());
-            let (map, size) = if literal.len() >= GRAM { (&mut grams.long, GRAM) } else { (&mut grams.short, PAIR) };
-            let free = literal.windows(size).enumerate().filter(|(_, w)| map.crowd(key(w)) < CROWD);
+            let long = literal.len() > GRAM;
+            let size = if long { GRAM } else { PAIR };
+            let places = &mut grams.places[usize::from(!long)];
+            let crowded = |window: &[u8]| places.get(&key(window)).map_or(0, Vec::len) >= CROWD;
+            let both = |stretch: &&[u8]| !stretch.windows(size).any(crowded);
+            let free = literal.windows(size + 1).enumerate().filter(|(_, stretch)| both(stretch));
             let rarest = free.max_by(|(_, a), (_, b)| gram_bits(a).total_cmp(&gram_bits(b)));
-            match rarest {
-                Some((offset, window)) if literal.len() <= LONGEST => {
-                    map.add(key(window), Place { literal: number as u32, offset: offset as u32 });
+            let Some((offset, stretch)) = rarest.filter(|_| literal.len() <= LONGEST) else {
+                left.push(number);
+                continue;
+            };
+            for (i, window) in stretch.windows(size).enumerate() {
+                let key = key(window);
+                if long {
+                    set(grams.grams.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), hash(key));
+                } else {
+                    set(grams.pairs.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize);
                 }
-                _ => left.push(number),
+                let place = Place { literal: number as u32, offset: (offset + i) as u32 };
+                places.entry(key).or_default().push(place);
             }
         }
         (grams, left)
@@ -69,18 +86,21 @@ impl Grams {
 
     /// Calls `found` with the number and the end of every occurrence. `places` is working memory.
     pub fn search(&self, text: &[u8], places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
-        for (map, size, mask) in [(&self.long, GRAM, u32::MAX), (&self.short, PAIR, 0xffff)] {
-            let Some(bits) = &map.bits else { continue };
+        if let Some(bits) = &self.grams {
             places.clear();
-            scan(bits, size, mask, text, places);
-            for at in places.iter() {
-                self.compare(map, size, *at as usize, text, &mut found);
-            }
+            scan_grams(bits, text, places);
+            places.iter().for_each(|at| self.compare(GRAM, *at as usize, text, &mut found));
+        }
+        if let Some(bits) = &self.pairs {
+            places.clear();
+            scan_pairs(bits, text, places);
+            places.iter().for_each(|at| self.compare(PAIR, *at as usize, text, &mut found));
         }
     }
 
-    fn compare(&self, map: &Map, size: usize, at: usize, text: &[u8], found: &mut impl FnMut(usize, usize)) {
-        let Some(places) = text.get(at..at + size).and_then(|window| map.places.get(&key(window))) else { return };
+    fn compare(&self, size: usize, at: usize, text: &[u8], found: &mut impl FnMut(usize, usize)) {
+        let map = &self.places[usize::from(size == PAIR)];
+        let Some(places) = text.get(at..at + size).and_then(|window| map.get(&key(window))) else { return };
         for place in places {
             let literal = &self.literals[place.literal as usize];
             let Some(from) = at.checked_sub(place.offset as usize) else { continue };
@@ -94,24 +114,38 @@ impl Grams {
 /// Adds the places of `text` where a gram may begin. By itself and small, because a compiler for sandboxes has few registers
 /// to give.
 #[inline(never)]
-fn scan(bits: &Bits, size: usize, mask: u32, text: &[u8], places: &mut Vec<u32>) {
-    let perhaps = |gram: u32| {
-        let hash = hash(gram & mask);
+fn scan_grams(bits: &GramBits, text: &[u8], places: &mut Vec<u32>) {
+    scan::<GRAM>(text, places, |gram| {
+        let hash = hash(gram);
         u32::from(bits[hash / 8] >> (hash % 8) & 1)
-    };
+    });
+}
+
+/// The same for pairs.
+#[inline(never)]
+fn scan_pairs(bits: &PairBits, text: &[u8], places: &mut Vec<u32>) {
+    scan::<PAIR>(text, places, |gram| {
+        let pair = gram as usize & 0xffff;
+        u32::from(bits[pair / 8] >> (pair % 8) & 1)
+    });
+}
+
+/// `perhaps` = 1 where a gram may begin, asked with the four bytes at a place.
+#[inline(always)]
+fn scan<const SIZE: usize>(text: &[u8], places: &mut Vec<u32>, perhaps: impl Fn(u32) -> u32) {
     let mut done = 0;
-    while let Some(stretch) = text.get(done..).and_then(<[u8]>::first_chunk::<{ STRIDE + GRAM }>) {
-        let (Some(near), Some(far)) = (stretch.first_chunk(), stretch.last_chunk()) else { break };
-        let (near, far) = (u64::from_le_bytes(*near), u64::from_le_bytes(*far));
-        let hit = |at: u32| perhaps(if at < 4 { near >> (8 * at) } else { far >> (8 * (at - 4)) } as u32) << at;
-        let mut hits = hit(0) | hit(1) | hit(2) | hit(3) | hit(4) | hit(5) | hit(6) | hit(7);
+    while let Some(stretch) = text.get(done..).and_then(<[u8]>::first_chunk::<REACH>) {
+        let hit = |at: usize| {
+            perhaps(u32::from_le_bytes([stretch[at], stretch[at + 1], stretch[at + 2], stretch[at + 3]])) << at
+        };
+        let mut hits = hit(0) | hit(2) | hit(4) | hit(6) | hit(8) | hit(10) | hit(12) | hit(14);
         while hits != 0 {
             places.push(done as u32 + hits.trailing_zeros());
             hits &= hits - 1;
         }
         done += STRIDE;
     }
-    for (at, window) in text[done..].windows(size).enumerate() {
+    for (at, window) in text[done..].windows(SIZE).enumerate().step_by(STEP) {
         if perhaps(key(window)) != 0 {
             places.push((done + at) as u32);
         }
@@ -134,16 +168,8 @@ fn hash(gram: u32) -> usize {
     (gram.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
 }
 
-impl Map {
-    fn add(&mut self, gram: u32, place: Place) {
-        let hash = hash(gram);
-        self.bits.get_or_insert_with(|| Box::new([0; 1 << (HASH_BITS - 3)]))[hash / 8] |= 1 << (hash % 8);
-        self.places.entry(gram).or_default().push(place);
-    }
-
-    fn crowd(&self, gram: u32) -> usize {
-        self.places.get(&gram).map_or(0, Vec::len)
-    }
+fn set(bits: &mut [u8], number: usize) {
+    bits[number / 8] |= 1 << (number % 8);
 }
 
 #[cfg(test)]
@@ -160,13 +186,13 @@ mod tests {
 
     #[test]
     fn every_occurrence_is_found_wherever_it_is() {
-        let literals = ["ab", "abc", "abcd", "bcdefghij", "j"];
+        let literals = ["abc", "abcd", "abcde", "bcdefghij", "ij"];
         // At every distance from the end and the beginning of a stretch.
         for before in 0..20 {
             for after in 0..20 {
                 let text = format!("{}abcdefghij{}", "-".repeat(before), "-".repeat(after));
                 let (found, left) = search(&literals, &text);
-                assert_eq!(found, [(0, before + 2), (1, before + 3), (2, before + 4), (3, before + 10)]);
+                assert_eq!(found, [(0, before + 3), (1, before + 4), (2, before + 5), (3, before + 10)]);
                 assert_eq!(left, [4]);
             }
         }
@@ -174,10 +200,13 @@ mod tests {
 
     #[test]
     fn what_crowds_or_is_too_long_is_left_to_others() {
-        let crowd: Vec<String> = (0..CROWD + 3).map(|i| format!("aaaa{}", "a".repeat(i))).collect();
-        let literals: Vec<&str> = crowd.iter().map(String::as_str).collect();
-        let (found, left) = search(&literals, "xaaaax");
-        assert_eq!((found, left), (vec![(0, 5)], vec![CROWD, CROWD + 1, CROWD + 2]));
+        let crowd: Vec<String> = (0..CROWD + 3).map(|i| format!("abcde{i:02}")).collect();
+        let literals: Vec<&str> = crowd.iter().map(|l| &l[..l.len() - 2]).collect();
+        let (found, left) = search(&literals, "xabcdex");
+        assert_eq!((found.len(), left), (CROWD, vec![CROWD, CROWD + 1, CROWD + 2]));
+        // The same bytes over and over are a gram twice.
+        let (found, left) = search(&["aaaaa", "aaaaaa"], "xaaaaaay");
+        assert_eq!((found, left), (vec![(0, 6), (0, 7), (1, 7)], vec![]));
         assert_eq!(search(&[&"b".repeat(LONGEST + 1)], "b"), (vec![], vec![0]));
     }
 
@@ -192,10 +221,10 @@ mod tests {
         for _ in 0..2_000 {
             let mut word =
                 |most: u64| -> String { (0..=next(most)).map(|_| ['a', 'b', '/', 'ä'][next(4) as usize]).collect() };
-            let mut literals: Vec<String> = (0..12).map(|_| word(5)).collect();
+            let mut literals: Vec<String> = (0..12).map(|_| word(7)).collect();
             literals.sort();
             literals.dedup();
-            let text = word(60);
+            let text = word(200);
             let literals: Vec<&str> = literals.iter().map(String::as_str).collect();
             let (found, left) = search(&literals, &text);
             let mut expected: Vec<(usize, usize)> = Vec::new();

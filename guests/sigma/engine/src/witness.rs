@@ -43,6 +43,8 @@ impl Prices {
 /// What one more entry of a table costs a row, and one more literal to search for: next to nothing.
 const HASHED: f64 = 0.000_01;
 const SEARCHED: f64 = 0.000_1;
+/// Literals of less than three bytes are searched for one by one.
+const SEARCHED_APART: f64 = 0.01;
 /// What each rule that shares an atom adds to its price, and how many are free.
 const SHARED: f64 = 0.002;
 const FREE: u32 = 2;
@@ -72,14 +74,15 @@ fn necessary(expr: &Expr, wanted: bool, prices: &[Option<f64>]) -> Option<Witnes
 fn cost(test: &Test) -> Option<f64> {
     // A command line offers some fifty places for a literal.
     let anywhere = |literal: &[u8]| bits(literal) - 5.5;
+    let searched = |literal: &[u8]| if literal.len() < 3 { SEARCHED_APART } else { SEARCHED };
     let (bits, search) = match test {
         Test::Text(text) => match &text.shape {
             Shape::Any => (0.0, 0.0),
             // Whole values and names of programs are written down because they occur.
             Shape::Equals(l) => (bits(l).min(10.0), HASHED),
             Shape::Suffix(l) if is_basename(l) => (bits(l).min(10.0), HASHED),
-            Shape::Prefix(l) | Shape::Suffix(l) => (bits(l) - 2.0, SEARCHED),
-            Shape::Contains(l) => (anywhere(l.bytes()), SEARCHED),
+            Shape::Prefix(l) | Shape::Suffix(l) => (bits(l) - 2.0, searched(l)),
+            Shape::Contains(l) => (anywhere(l.bytes()), searched(l.bytes())),
             Shape::Wildcards(w) => match w.literals().map(anywhere).reduce(f64::max) {
                 Some(bits) => (bits, 0.005),
                 None => (1.0, 0.05),
@@ -91,7 +94,8 @@ fn cost(test: &Test) -> Option<f64> {
         Test::Time(..) => (2.0, 0.05),
         Test::Regex(regex) if !regex.required.is_empty() => {
             let worst = regex.required.iter().map(|l| anywhere(l)).fold(f64::INFINITY, f64::min);
-            (worst - (regex.required.len() as f64).log2(), 0.005)
+            let search: f64 = regex.required.iter().map(|l| searched(l)).sum();
+            (worst - (regex.required.len() as f64).log2(), 0.005 + search)
         }
         // A length test in disguise costs next to nothing on the many short values.
         Test::Regex(regex) if regex.minimum >= 64 => (6.0, 0.02),
