@@ -119,14 +119,15 @@ impl Detector for Component {
                 }
                 let columns: Vec<sigma::ColumnView<'_>> = batch.columns.iter().map(view).collect();
                 let rows = sigma::BatchView { rows: batch.rows as usize, columns: &columns };
-                set.eval(batch.subscription as usize, &rows, scratch, |row, rule| {
-                    let evidence = set.evidence(rule, &rows, row as usize).into_iter();
+                set.detect(batch.subscription as usize, &rows, scratch, |found| {
+                    let mut comparisons = Vec::new();
+                    found.evidence(|comparison| comparisons.push(evidence(&comparison, &mut clipped)));
                     detections.push(Detection {
-                        analytic: rule,
-                        row: Some(RowRef { batch: b, row }),
+                        analytic: found.rule(),
+                        row: Some(RowRef { batch: b, row: found.row() }),
                         level: None,
                         key: String::new(),
-                        evidence: evidence.map(|e| self::evidence(e, &mut clipped)).collect(),
+                        evidence: comparisons,
                         fields: Vec::new(),
                         related: Vec::new(),
                     });
@@ -251,13 +252,12 @@ fn config_diagnostic(message: String) -> Diagnostic {
 }
 
 /// The guest interface has no place for the modifiers, so the pattern carries them: `endswith: /nc`.
-fn evidence(e: sigma::Evidence, clipped: &mut u64) -> Evidence {
-    let mut value = e.value;
-    if value.len() > MAX_EVIDENCE_BYTES {
-        value.truncate(MAX_EVIDENCE_BYTES);
-        *clipped += 1;
-    }
-    Evidence { selection: e.selection, field: e.field, pattern: format!("{}: {}", e.op, e.pattern), value }
+fn evidence(e: &sigma::Comparison<'_>, clipped: &mut u64) -> Evidence {
+    let value = e.value.get(..MAX_EVIDENCE_BYTES).unwrap_or(e.value);
+    *clipped += u64::from(value.len() < e.value.len());
+    // Not `format!`, which grows the text as it goes.
+    let pattern = [e.op, ": ", e.pattern].concat();
+    Evidence { selection: e.selection.to_owned(), field: e.field.to_owned(), pattern, value: value.to_vec() }
 }
 
 fn texts(t: &Texts) -> sigma::Texts<'_> {

@@ -1,11 +1,12 @@
 //! Evaluation: columns first, then only the rows and rules that a witness was found for.
 
 use crate::batch::{BatchView, Cell, Cells, Value};
+use crate::evidence::{self, Comparison};
 use crate::fold::fold_into;
 use crate::index::Marks;
-use crate::ruleset::{Program, RuleSet};
+use crate::ruleset::{Program, RuleSet, Stream};
 use crate::test::{Buffers, Probe};
-use crate::tree::Expr;
+use crate::tree::{Atom, Expr};
 
 /// Working memory of [`RuleSet::eval`]; reuse it from batch to batch. It holds nothing that a later call depends on.
 #[derive(Clone, Debug, Default)]
@@ -39,30 +40,91 @@ struct RowState {
 /// The look of cells in which nothing was found.
 const NOTHING: u32 = 0;
 
+/// A match that [`RuleSet::detect`] found, while its row is at hand.
+pub struct Match<'m, 'a> {
+    state: &'m mut RowState,
+    set: &'a RuleSet,
+    stream: &'a Stream,
+    batch: &'a BatchView<'a>,
+    row: u32,
+    rule: u32,
+}
+
+impl std::fmt::Debug for Match<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Match").field("row", &self.row).field("rule", &self.rule).finish_non_exhaustive()
+    }
+}
+
+impl Match<'_, '_> {
+    /// Row of the batch.
+    pub fn row(&self) -> u32 {
+        self.row
+    }
+
+    /// Index into [`RuleSet::rules`].
+    pub fn rule(&self) -> u32 {
+        self.rule
+    }
+
+    /// What [`RuleSet::evidence`] says, from what is known of the row already.
+    pub fn evidence(&mut self, mut found: impl FnMut(Comparison<'_>)) {
+        let (set, stream, rule) = (self.set, self.stream, self.rule);
+        evidence::walk(self, &set.trees[rule as usize], &stream.fields, &mut found);
+    }
+}
+
+impl<'a> evidence::Row<'a> for Match<'_, 'a> {
+    fn cell(&self, column: u32) -> Cell<'a> {
+        self.batch.columns.get(column as usize).map_or(Cell::Absent, |c| c.cell(self.row as usize))
+    }
+
+    fn atom(&self, atom: u32) -> &'a Atom {
+        &self.stream.program.atoms[atom as usize]
+    }
+
+    fn answer(&mut self, atom: u32) -> bool {
+        self.state.atom(&self.stream.program, self.batch, self.row as usize, atom)
+    }
+
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.state.buffers
+    }
+}
+
 impl RuleSet {
     /// Calls `hit` with row and rule (index into [`RuleSet::rules`]) of every match, by row and then by rule.
     pub fn eval(&self, stream: usize, batch: &BatchView<'_>, scratch: &mut Scratch, mut hit: impl FnMut(u32, u32)) {
+        self.detect(stream, batch, scratch, |found| hit(found.row, found.rule));
+    }
+
+    /// Calls `hit` with every match, by row and then by rule.
+    pub fn detect(
+        &self,
+        stream: usize,
+        batch: &BatchView<'_>,
+        scratch: &mut Scratch,
+        mut hit: impl FnMut(&mut Match<'_, '_>),
+    ) {
         let Some(stream) = self.streams.get(stream) else { return };
         let program = &stream.program;
         scratch.find_witnesses(program, batch);
         let Scratch { found, looks, atoms, row: state, .. } = scratch;
         state.reserve(program, stream.fields.len());
         let mut found = found.as_slice();
-        if program.always.is_empty() {
-            while let Some((row, _)) = found.first() {
-                let row = *row;
-                let here = found.partition_point(|(r, _)| *r == row);
-                let looks = found[..here].iter().map(|(_, look)| looks[*look as usize]);
-                state.row(program, batch, row, looks, atoms, |rule| hit(row, stream.rules[rule as usize]));
-                found = &found[here..];
-            }
-        } else {
-            for row in 0..batch.rows as u32 {
-                let here = found.partition_point(|(r, _)| *r == row);
-                let looks = found[..here].iter().map(|(_, look)| looks[*look as usize]);
-                state.row(program, batch, row, looks, atoms, |rule| hit(row, stream.rules[rule as usize]));
-                found = &found[here..];
-            }
+        let mut next = 0;
+        loop {
+            // Where some rule has no witness every row is looked at, else only those in which one was found.
+            let row = if program.always.is_empty() { found.first().map(|(row, _)| *row) } else { Some(next) };
+            let Some(row) = row.filter(|row| (*row as usize) < batch.rows) else { break };
+            next = row + 1;
+            let here = found.partition_point(|(r, _)| *r == row);
+            let looks = found[..here].iter().map(|(_, look)| looks[*look as usize]);
+            state.row(program, batch, row, looks, atoms, |state, rule| {
+                let rule = stream.rules[rule as usize];
+                hit(&mut Match { state, set: self, stream, batch, row, rule });
+            });
+            found = &found[here..];
         }
     }
 }
@@ -139,8 +201,10 @@ impl Scratch {
                 Cell::Unavailable => {}
                 Cell::One(_) | Cell::List(..) => out.extend(&index.exists),
             }
-            for value in cell.values() {
-                index.look(value, &program.atoms, marks, out);
+            // Not by one iterator for both: nearly all cells hold one value.
+            match cell {
+                Cell::One(value) => index.look(value, &program.atoms, marks, out),
+                list => list.values().for_each(|value| index.look(value, &program.atoms, marks, out)),
             }
         })
     }
@@ -180,7 +244,7 @@ impl RowState {
         row: u32,
         looks: impl Iterator<Item = (u32, u32)>,
         atoms: &[u32],
-        mut hit: impl FnMut(u32),
+        mut hit: impl FnMut(&mut Self, u32),
     ) {
         self.epoch += 1;
         self.candidates.clear();
@@ -199,7 +263,7 @@ impl RowState {
         let candidates = std::mem::take(&mut self.candidates);
         for &rule in &candidates {
             if self.expr(program, batch, row as usize, &program.conditions[rule as usize]) {
-                hit(rule);
+                hit(self, rule);
             }
         }
         self.candidates = candidates;

@@ -2,32 +2,16 @@
 
 use crate::batch::{BatchView, Cell, Value};
 use crate::diagnostic::brief;
+use crate::evidence::{self, Evidence, Row};
 use crate::fold::fold;
 use crate::number::Number;
 use crate::ruleset::RuleSet;
 use crate::test::{Buffers, Probe};
-use crate::tree::{Kind, Role, Tree};
+use crate::tree::{Atom, Kind, Role, Tree};
 use rustc_hash::FxHashMap;
 
-/// Pieces of evidence of one match; more would only bury the reader.
-const MAX_EVIDENCE: usize = 64;
 /// Nodes of one explanation.
 const MAX_NODES: usize = 10_000;
-
-/// One comparison that made a rule match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// Name of the selection.
-    pub selection: String,
-    /// The field whose value matched: the alternate, if it was that.
-    pub field: String,
-    /// The modifiers: `endswith`, `re|i`, `equals`, `keyword`.
-    pub op: String,
-    /// The value of the rule, as it stands there.
-    pub pattern: String,
-    /// The value of the event that matched; empty where the comparison asked for absence.
-    pub value: Vec<u8>,
-}
 
 /// A value of an event, owned.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,14 +70,16 @@ struct View<'a> {
 
 impl RuleSet {
     /// What made `rule` match in `row` of a batch of its stream: at most 64 comparisons, in the order of the rule. Empty if
-    /// it does not match, or only because of what is *not* there.
+    /// it does not match, or only because of what is *not* there. For a row that was just evaluated [`RuleSet::detect`] has
+    /// the same for less.
     pub fn evidence(&self, rule: u32, batch: &BatchView<'_>, row: usize) -> Vec<Evidence> {
         let (Some(tree), Some(mut view)) = (self.trees.get(rule as usize), self.view(rule, batch, row)) else {
             return Vec::new();
         };
         let mut found = Vec::new();
         if view.holds(tree) {
-            view.evidence(tree, "", &mut found);
+            let fields = &self.streams[view.stream].fields;
+            evidence::walk(&mut view, tree, fields, &mut |comparison| found.push(comparison.into()));
         }
         found
     }
@@ -114,76 +100,34 @@ impl RuleSet {
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> Row<'a> for View<'a> {
     fn cell(&self, column: u32) -> Cell<'a> {
         self.batch.columns.get(column as usize).map_or(Cell::Absent, |c| c.cell(self.row))
     }
 
-    fn field(&self, column: u32) -> &'a str {
-        self.set.streams[self.stream].fields.get(column as usize).map_or("", String::as_str)
-    }
-
-    fn atom(&self, atom: u32) -> &'a crate::tree::Atom {
+    fn atom(&self, atom: u32) -> &'a Atom {
         &self.set.streams[self.stream].program.atoms[atom as usize]
     }
 
-    fn holds(&mut self, tree: &Tree) -> bool {
-        match &tree.kind {
-            Kind::All(trees) => trees.iter().all(|t| self.holds(t)),
-            Kind::Any(trees) => trees.iter().any(|t| self.holds(t)),
-            Kind::Not(tree) => !self.holds(tree),
-            Kind::Atom { atom, .. } => {
-                let atom = self.atom(*atom);
-                match self.cell(atom.column) {
-                    Cell::One(value @ Value::Text(text)) if atom.test.is_about_value() => {
-                        let folded = self.folded.entry(atom.column).or_insert_with(|| fold(text));
-                        atom.test.matches(&mut Probe::folded_already(value, text, folded))
-                    }
-                    cell => atom.test.holds(&cell, &self.cell(atom.other), &mut self.buffers),
-                }
+    fn answer(&mut self, atom: u32) -> bool {
+        let atom = self.atom(atom);
+        match self.cell(atom.column) {
+            Cell::One(value @ Value::Text(text)) if atom.test.is_about_value() => {
+                let folded = self.folded.entry(atom.column).or_insert_with(|| fold(text));
+                atom.test.matches(&mut Probe::folded_already(value, text, folded))
             }
+            cell => atom.test.holds(&cell, &self.cell(atom.other), &mut self.buffers),
         }
     }
 
-    /// `tree` holds.
-    fn evidence(&mut self, tree: &Tree, selection: &str, found: &mut Vec<Evidence>) {
-        // The label of a list of maps is no name.
-        let named = tree.role == Role::Selection && selection.is_empty();
-        let selection = if named { &tree.label } else { selection };
-        match &tree.kind {
-            Kind::All(trees) => trees.iter().for_each(|t| self.evidence(t, selection, found)),
-            Kind::Any(trees) => {
-                for tree in trees {
-                    if found.len() >= MAX_EVIDENCE {
-                        return;
-                    }
-                    if self.holds(tree) {
-                        self.evidence(tree, selection, found);
-                    }
-                }
-            }
-            Kind::Atom { atom, op, pattern } if found.len() < MAX_EVIDENCE => {
-                let atom = self.atom(*atom);
-                let mut value = Vec::new();
-                if let Some(v) = self.matching(atom) {
-                    v.text_into(&mut value);
-                }
-                found.push(Evidence {
-                    selection: selection.to_owned(),
-                    field: self.field(atom.column).to_owned(),
-                    op: op.clone(),
-                    pattern: pattern.clone(),
-                    value,
-                });
-            }
-            Kind::Not(_) | Kind::Atom { .. } => {}
-        }
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
     }
+}
 
-    /// The value of the cell that makes the atom hold.
-    fn matching(&mut self, atom: &crate::tree::Atom) -> Option<Value<'a>> {
-        let (cell, other) = (self.cell(atom.column), self.cell(atom.other));
-        cell.values().find(|v| atom.test.holds(&Cell::One(*v), &other, &mut self.buffers))
+impl<'a> View<'a> {
+    fn field(&self, column: u32) -> &'a str {
+        self.set.streams[self.stream].fields.get(column as usize).map_or("", String::as_str)
     }
 
     fn explain(&mut self, tree: &Tree, parent: u32, nodes: &mut Vec<Node>) {
@@ -251,7 +195,7 @@ impl<'a> View<'a> {
     }
 
     /// Why an atom holds or not, beginning with the kind of the reason.
-    fn reason(&mut self, atom: &crate::tree::Atom, op: &str, holds: bool) -> String {
+    fn reason(&mut self, atom: &Atom, op: &str, holds: bool) -> String {
         let cell = self.cell(atom.column);
         let text = match cell {
             Cell::Absent => return self.absent(atom.column),

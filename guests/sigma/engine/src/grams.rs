@@ -45,7 +45,7 @@ struct Place {
 pub(crate) struct Grams {
     literals: Vec<Box<[u8]>>,
     /// Of literals from five bytes.
-    grams: Option<Box<GramBits>>,
+    fours: Option<Box<GramBits>>,
     /// Of those with three or four.
     pairs: Option<Box<PairBits>>,
     /// By gram, as [`GRAM`] bytes, or by pair.
@@ -73,7 +73,7 @@ impl Grams {
             for (i, window) in stretch.windows(size).enumerate() {
                 let key = key(window);
                 if long {
-                    set(grams.grams.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), hash(key));
+                    set(grams.fours.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), hash(key));
                 } else {
                     set(grams.pairs.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize);
                 }
@@ -86,15 +86,19 @@ impl Grams {
 
     /// Calls `found` with the number and the end of every occurrence. `places` is working memory.
     pub fn search(&self, text: &[u8], places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
-        if let Some(bits) = &self.grams {
+        if let Some(bits) = &self.fours {
             places.clear();
             scan_grams(bits, text, places);
-            places.iter().for_each(|at| self.compare(GRAM, *at as usize, text, &mut found));
+            for at in places.iter() {
+                self.compare(GRAM, *at as usize, text, &mut found);
+            }
         }
         if let Some(bits) = &self.pairs {
             places.clear();
             scan_pairs(bits, text, places);
-            places.iter().for_each(|at| self.compare(PAIR, *at as usize, text, &mut found));
+            for at in places.iter() {
+                self.compare(PAIR, *at as usize, text, &mut found);
+            }
         }
     }
 
@@ -131,6 +135,8 @@ fn scan_pairs(bits: &PairBits, text: &[u8], places: &mut Vec<u32>) {
 }
 
 /// `perhaps` = 1 where a gram may begin, asked with the four bytes at a place.
+// As part of the two above, or the closure would be a call for each place.
+#[allow(clippy::inline_always)]
 #[inline(always)]
 fn scan<const SIZE: usize>(text: &[u8], places: &mut Vec<u32>, perhaps: impl Fn(u32) -> u32) {
     let mut done = 0;

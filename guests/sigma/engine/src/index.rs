@@ -212,9 +212,12 @@ impl Index {
         let (mut raw, mut folded) = (std::mem::take(&mut marks.raw), std::mem::take(&mut marks.folded));
         let text = if let Value::Text(text) = value {
             text
-        } else {
+        } else if self.textual || !self.scan.is_empty() {
             value.text_into(&mut raw);
             raw.as_slice()
+        } else {
+            // Numbers are looked up as such, and writing them down costs more than all the rest.
+            &[]
         };
         crate::fold::fold_into(text, &mut folded);
         self.look_at(value, text, &folded, atoms, marks, out);

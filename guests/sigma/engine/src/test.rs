@@ -296,7 +296,13 @@ impl Test {
             Self::Same(affix, casing) => {
                 cell.values().any(|a| other.values().any(|b| same(*affix, *casing, a, b, buffers)))
             }
-            _ => cell.values().any(|v| self.matches(&mut Probe::new(v, &mut buffers.raw, &mut buffers.folded))),
+            _ => {
+                let mut matches = |v| self.matches(&mut Probe::new(v, &mut buffers.raw, &mut buffers.folded));
+                match cell {
+                    Cell::One(value) => matches(*value),
+                    list => list.values().any(matches),
+                }
+            }
         }
     }
 

@@ -43,8 +43,8 @@ impl Prices {
 /// What one more entry of a table costs a row, and one more literal to search for: next to nothing.
 const HASHED: f64 = 0.000_01;
 const SEARCHED: f64 = 0.000_1;
-/// Literals of less than three bytes are searched for one by one.
-const SEARCHED_APART: f64 = 0.01;
+/// Literals of less than three bytes are searched for one by one, which costs nearly as much as looking at a rule.
+const SEARCHED_APART: f64 = 0.3;
 /// What each rule that shares an atom adds to its price, and how many are free.
 const SHARED: f64 = 0.002;
 const FREE: u32 = 2;
