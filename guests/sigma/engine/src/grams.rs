@@ -12,26 +12,41 @@ use rustc_hash::FxHashMap;
 
 /// Longer literals are cut by the caller.
 pub(crate) const LONGEST: usize = 32;
-/// Literals that share a gram, or a pair, at most.
+/// Bytes of no meaning that a text to be searched must have behind it: it is read in stretches.
+pub(crate) const PADDING: usize = REACH;
+/// Literals that share a gram at most.
 const CROWD: usize = 8;
 const GRAM: usize = 4;
 const PAIR: usize = 2;
-/// Only places whose number is a multiple of this are asked.
-const STEP: usize = 2;
 /// Bytes that are looked at before anything is done about what was found there: one round of a loop costs more in a
 /// sandbox than the work in it.
 const STRIDE: usize = 16;
 /// What is read for them: the last gram reaches beyond.
-const REACH: usize = STRIDE - STEP + GRAM;
+const REACH: usize = STRIDE - 2 + GRAM;
 /// 16 KiB of map: as much as the nearest cache can spare.
 const HASH_BITS: u32 = 17;
 /// Every pair has a bit of its own.
 const PAIR_BITS: u32 = 16;
 
 /// Bit per hash. Of a size known to the compiler, which therefore checks no bounds.
-type Bits<const BYTES: usize> = [u8; BYTES];
-type GramBits = Bits<{ 1 << (HASH_BITS - 3) }>;
-type PairBits = Bits<{ 1 << (PAIR_BITS - 3) }>;
+type GramBits = [u8; 1 << (HASH_BITS - 3)];
+type PairBits = [u8; 1 << (PAIR_BITS - 3)];
+
+static NO_GRAMS: GramBits = [0; _];
+static NO_PAIRS: PairBits = [0; _];
+
+/// What is at a place.
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    /// Four bytes, of literals from five.
+    Gram,
+    /// Two bytes, of literals with three or four.
+    Pair,
+    /// A literal of two bytes, which has no second gram: it is looked for at every place.
+    Whole,
+}
+
+const SIZES: [Size; 3] = [Size::Gram, Size::Pair, Size::Whole];
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -44,12 +59,25 @@ struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Grams {
     literals: Vec<Box<[u8]>>,
-    /// Of literals from five bytes.
     fours: Option<Box<GramBits>>,
-    /// Of those with three or four.
     pairs: Option<Box<PairBits>>,
-    /// By gram, as [`GRAM`] bytes, or by pair.
-    places: [FxHashMap<u32, Vec<Place>>; 2],
+    wholes: Option<Box<PairBits>>,
+    /// By size, by gram.
+    places: [FxHashMap<u32, Vec<Place>>; SIZES.len()],
+}
+
+impl Size {
+    fn of(literal: &[u8]) -> Self {
+        match literal.len() {
+            ..=PAIR => Self::Whole,
+            ..=GRAM => Self::Pair,
+            _ => Self::Gram,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        if matches!(self, Self::Gram) { GRAM } else { PAIR }
+    }
 }
 
 impl Grams {
@@ -59,23 +87,27 @@ impl Grams {
         let mut left = Vec::new();
         for (number, literal) in literals.enumerate() {
             grams.literals.push(literal.into());
-            let long = literal.len() > GRAM;
-            let size = if long { GRAM } else { PAIR };
-            let places = &mut grams.places[usize::from(!long)];
+            let size = Size::of(literal);
+            let places = &mut grams.places[size as usize];
             let crowded = |window: &[u8]| places.get(&key(window)).map_or(0, Vec::len) >= CROWD;
-            let both = |stretch: &&[u8]| !stretch.windows(size).any(crowded);
-            let free = literal.windows(size + 1).enumerate().filter(|(_, stretch)| both(stretch));
-            let rarest = free.max_by(|(_, a), (_, b)| gram_bits(a).total_cmp(&gram_bits(b)));
+            let free = |stretch: &&[u8]| !stretch.windows(size.bytes()).any(crowded);
+            let grams_of_it = if matches!(size, Size::Whole) { 1 } else { 2 };
+            let stretches = literal.windows(size.bytes() + grams_of_it - 1).enumerate();
+            let rarest = stretches
+                .filter(|(_, stretch)| free(stretch))
+                .max_by(|(_, a), (_, b)| gram_bits(a).total_cmp(&gram_bits(b)));
             let Some((offset, stretch)) = rarest.filter(|_| literal.len() <= LONGEST) else {
                 left.push(number);
                 continue;
             };
-            for (i, window) in stretch.windows(size).enumerate() {
+            for (i, window) in stretch.windows(size.bytes()).enumerate() {
                 let key = key(window);
-                if long {
-                    set(grams.fours.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), hash(key));
-                } else {
-                    set(grams.pairs.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize);
+                match size {
+                    Size::Gram => set(grams.fours.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), hash(key)),
+                    Size::Pair => set(grams.pairs.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize),
+                    Size::Whole => {
+                        set(grams.wholes.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize);
+                    }
                 }
                 let place = Place { literal: number as u32, offset: (offset + i) as u32 };
                 places.entry(key).or_default().push(place);
@@ -84,27 +116,28 @@ impl Grams {
         (grams, left)
     }
 
-    /// Calls `found` with the number and the end of every occurrence. `places` is working memory.
-    pub fn search(&self, text: &[u8], places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
-        if let Some(bits) = &self.fours {
-            places.clear();
-            scan_grams(bits, text, places);
-            for at in places.iter() {
-                self.compare(GRAM, *at as usize, text, &mut found);
+    /// Calls `found` with the number and the end of every occurrence in the first `length` bytes of `padded`, which has
+    /// [`PADDING`] more. `places` is working memory.
+    pub fn search(&self, padded: &[u8], length: usize, places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
+        let text = &padded[..length];
+        places.clear();
+        match (&self.fours, &self.pairs, &self.wholes) {
+            (None, None, None) => return,
+            (Some(fours), None, None) => scan::<false>(fours, &NO_PAIRS, &NO_PAIRS, padded, length, places),
+            (fours, pairs, wholes) => {
+                let fours = fours.as_deref().unwrap_or(&NO_GRAMS);
+                let (pairs, wholes) = (pairs.as_deref().unwrap_or(&NO_PAIRS), wholes.as_deref().unwrap_or(&NO_PAIRS));
+                scan::<true>(fours, pairs, wholes, padded, length, places);
             }
         }
-        if let Some(bits) = &self.pairs {
-            places.clear();
-            scan_pairs(bits, text, places);
-            for at in places.iter() {
-                self.compare(PAIR, *at as usize, text, &mut found);
-            }
+        for place in places.iter() {
+            self.compare(SIZES[(place % 4) as usize], (place / 4) as usize, text, &mut found);
         }
     }
 
-    fn compare(&self, size: usize, at: usize, text: &[u8], found: &mut impl FnMut(usize, usize)) {
-        let map = &self.places[usize::from(size == PAIR)];
-        let Some(places) = text.get(at..at + size).and_then(|window| map.get(&key(window))) else { return };
+    fn compare(&self, size: Size, at: usize, text: &[u8], found: &mut impl FnMut(usize, usize)) {
+        let Some(window) = text.get(at..at + size.bytes()) else { return };
+        let Some(places) = self.places[size as usize].get(&key(window)) else { return };
         for place in places {
             let literal = &self.literals[place.literal as usize];
             let Some(from) = at.checked_sub(place.offset as usize) else { continue };
@@ -115,46 +148,51 @@ impl Grams {
     }
 }
 
-/// Adds the places of `text` where a gram may begin. By itself and small, because a compiler for sandboxes has few registers
-/// to give.
+/// Adds four times the places where a gram may begin, plus the [`Size`]. By itself and small, because a compiler for
+/// sandboxes has few registers to give.
 #[inline(never)]
-fn scan_grams(bits: &GramBits, text: &[u8], places: &mut Vec<u32>) {
-    scan::<GRAM>(text, places, |gram| {
-        let hash = hash(gram);
-        u32::from(bits[hash / 8] >> (hash % 8) & 1)
-    });
-}
-
-/// The same for pairs.
-#[inline(never)]
-fn scan_pairs(bits: &PairBits, text: &[u8], places: &mut Vec<u32>) {
-    scan::<PAIR>(text, places, |gram| {
-        let pair = gram as usize & 0xffff;
-        u32::from(bits[pair / 8] >> (pair % 8) & 1)
-    });
-}
-
-/// `perhaps` = 1 where a gram may begin, asked with the four bytes at a place.
-// As part of the two above, or the closure would be a call for each place.
-#[allow(clippy::inline_always)]
-#[inline(always)]
-fn scan<const SIZE: usize>(text: &[u8], places: &mut Vec<u32>, perhaps: impl Fn(u32) -> u32) {
+fn scan<const PAIRS: bool>(
+    fours: &GramBits,
+    pairs: &PairBits,
+    wholes: &PairBits,
+    padded: &[u8],
+    length: usize,
+    places: &mut Vec<u32>,
+) {
     let mut done = 0;
-    while let Some(stretch) = text.get(done..).and_then(<[u8]>::first_chunk::<REACH>) {
-        let hit = |at: usize| {
-            perhaps(u32::from_le_bytes([stretch[at], stretch[at + 1], stretch[at + 2], stretch[at + 3]])) << at
+    while done < length
+        && let Some(stretch) = padded.get(done..).and_then(<[u8]>::first_chunk::<REACH>)
+    {
+        let bytes = |at: usize| u32::from_le_bytes([stretch[at], stretch[at + 1], stretch[at + 2], stretch[at + 3]]);
+        let gram = |at: usize| {
+            let hash = hash(bytes(at));
+            u32::from(fours[hash / 8] >> (hash % 8) & 1) << at
         };
-        let mut hits = hit(0) | hit(2) | hit(4) | hit(6) | hit(8) | hit(10) | hit(12) | hit(14);
+        let mut hits = gram(0) | gram(2) | gram(4) | gram(6) | gram(8) | gram(10) | gram(12) | gram(14);
         while hits != 0 {
-            places.push(done as u32 + hits.trailing_zeros());
+            places.push((done as u32 + hits.trailing_zeros()) * 4 + Size::Gram as u32);
             hits &= hits - 1;
         }
-        done += STRIDE;
-    }
-    for (at, window) in text[done..].windows(SIZE).enumerate().step_by(STEP) {
-        if perhaps(key(window)) != 0 {
-            places.push((done + at) as u32);
+        if PAIRS {
+            let bit = |bits: &PairBits, pair: u32| {
+                let pair = pair as usize & 0xffff;
+                u32::from(bits[pair / 8] >> (pair % 8) & 1)
+            };
+            // The lower half of the bits is about pairs, the upper half about whole literals, which begin anywhere.
+            let pair = |at: usize| {
+                let bytes = bytes(at);
+                let whole = bit(wholes, bytes) << (16 + at) | bit(wholes, bytes >> 8) << (17 + at);
+                bit(pairs, bytes) << at | whole
+            };
+            let mut hits = pair(0) | pair(2) | pair(4) | pair(6) | pair(8) | pair(10) | pair(12) | pair(14);
+            while hits != 0 {
+                let at = hits.trailing_zeros();
+                let size = if at < 16 { Size::Pair } else { Size::Whole };
+                places.push((done as u32 + at % 16) * 4 + size as u32);
+                hits &= hits - 1;
+            }
         }
+        done += STRIDE;
     }
 }
 
@@ -185,21 +223,24 @@ mod tests {
     fn search(literals: &[&str], text: &str) -> (Vec<(usize, usize)>, Vec<usize>) {
         let (grams, left) = Grams::new(literals.iter().map(|l| l.as_bytes()));
         let mut found = Vec::new();
-        grams.search(text.as_bytes(), &mut Vec::new(), |literal, end| found.push((literal, end)));
+        // Behind the text is what would be found.
+        let padded = [text, &literals.concat(), "                  "].concat();
+        grams.search(padded.as_bytes(), text.len(), &mut Vec::new(), |literal, end| found.push((literal, end)));
         found.sort_unstable();
         (found, left)
     }
 
     #[test]
     fn every_occurrence_is_found_wherever_it_is() {
-        let literals = ["abc", "abcd", "abcde", "bcdefghij", "ij"];
+        let literals = ["ab", "abc", "abcd", "abcde", "bcdefghij", "j"];
         // At every distance from the end and the beginning of a stretch.
         for before in 0..20 {
             for after in 0..20 {
                 let text = format!("{}abcdefghij{}", "-".repeat(before), "-".repeat(after));
                 let (found, left) = search(&literals, &text);
-                assert_eq!(found, [(0, before + 3), (1, before + 4), (2, before + 5), (3, before + 10)]);
-                assert_eq!(left, [4]);
+                let ends = [2, 3, 4, 5, 10].map(|end| before + end);
+                assert_eq!(found, (0..).zip(ends).collect::<Vec<_>>());
+                assert_eq!(left, [5]);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The index of one column: from a value to the witness atoms that hold for it, in one pass.
 
 use crate::batch::Value;
-use crate::grams::{Grams, LONGEST};
+use crate::grams::{Grams, LONGEST, PADDING};
 use crate::literal::gram_bits;
 use crate::number::{Key, Number};
 use crate::pattern::Shape;
@@ -11,14 +11,13 @@ use crate::witness::is_basename;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
-use memchr::memmem::Finder;
 use rustc_hash::FxHashMap;
 use std::ops::RangeInclusive;
 
 /// More literals, of those that [`Grams`] leaves, would not fit into a guest's memory while the searcher is built.
 const MAX_LITERALS: usize = 2 << 20;
-/// Literals of one or two bytes that are looked for one by one.
-const MAX_SHORT: usize = 4;
+/// Literals of one byte that are looked for one by one.
+const MAX_SINGLES: usize = 4;
 /// Parts of a long literal that are weighed against each other.
 const MAX_PARTS: usize = 256;
 
@@ -44,8 +43,8 @@ pub(crate) struct Index {
     /// Per literal to search for: its length, and whom it concerns.
     patterns: Vec<(u32, Box<[Entry]>)>,
     grams: Grams,
-    /// Literals of one or two bytes.
-    short: Vec<(Finder<'static>, u32)>,
+    /// Literals of one byte.
+    singles: Vec<(u8, u32)>,
     /// For the few other literals that grams cannot find, with their numbers.
     others: Option<(NFA, Box<[u32]>)>,
     exact: FxHashMap<Box<[u8]>, Vec<Entry>>,
@@ -159,12 +158,11 @@ impl Index {
         let (grams, mut left) = Grams::new(literals.iter().map(|(l, _)| l.as_slice()));
         index.grams = grams;
         left.retain(|i| {
-            let literal = &literals[*i].0;
-            let short = literal.len() <= 2 && index.short.len() < MAX_SHORT;
-            if short {
-                index.short.push((Finder::new(literal).into_owned(), *i as u32));
+            let single = literals[*i].0.len() == 1 && index.singles.len() < MAX_SINGLES;
+            if single {
+                index.singles.push((literals[*i].0[0], *i as u32));
             }
-            !short
+            !single
         });
         if !left.is_empty() {
             index.others = automaton(left.iter().map(|i| literals[*i].0.as_slice()))
@@ -220,7 +218,9 @@ impl Index {
             &[]
         };
         crate::fold::fold_into(text, &mut folded);
-        self.look_at(value, text, &folded, atoms, marks, out);
+        let length = folded.len();
+        folded.extend_from_slice(&[0; PADDING]);
+        self.look_at(value, text, (&folded, length), atoms, marks, out);
         (marks.raw, marks.folded) = (raw, folded);
     }
 
@@ -228,11 +228,12 @@ impl Index {
         &self,
         value: Value<'_>,
         raw: &[u8],
-        folded: &[u8],
+        (padded, length): (&[u8], usize),
         atoms: &[Atom],
         marks: &mut Marks,
         out: &mut Vec<u32>,
     ) {
+        let folded = &padded[..length];
         let mut certain = |atom: u32, marks: &mut Marks| {
             if marks.first(atom) {
                 out.push(atom);
@@ -281,13 +282,13 @@ impl Index {
             }
         };
         let mut places = std::mem::take(&mut marks.places);
-        self.grams.search(folded, &mut places, |pattern, end| found(pattern, end, marks));
+        self.grams.search(padded, length, &mut places, |pattern, end| found(pattern, end, marks));
         marks.places = places;
-        for (literal, pattern) in &self.short {
+        for (byte, pattern) in &self.singles {
             // The first occurrence and one at the end say as much as all.
-            if let Some(at) = literal.find(folded) {
-                found(*pattern as usize, at + literal.needle().len(), marks);
-                if folded.ends_with(literal.needle()) {
+            if let Some(at) = memchr::memchr(*byte, folded) {
+                found(*pattern as usize, at + 1, marks);
+                if folded.last() == Some(byte) {
                     found(*pattern as usize, folded.len(), marks);
                 }
             }

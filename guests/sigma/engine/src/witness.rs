@@ -43,8 +43,8 @@ impl Prices {
 /// What one more entry of a table costs a row, and one more literal to search for: next to nothing.
 const HASHED: f64 = 0.000_01;
 const SEARCHED: f64 = 0.000_1;
-/// Literals of less than three bytes are searched for one by one, which costs nearly as much as looking at a rule.
-const SEARCHED_APART: f64 = 0.3;
+/// Literals of one byte are searched for one by one.
+const SEARCHED_APART: f64 = 0.1;
 /// What each rule that shares an atom adds to its price, and how many are free.
 const SHARED: f64 = 0.002;
 const FREE: u32 = 2;
@@ -74,7 +74,7 @@ fn necessary(expr: &Expr, wanted: bool, prices: &[Option<f64>]) -> Option<Witnes
 fn cost(test: &Test) -> Option<f64> {
     // A command line offers some fifty places for a literal.
     let anywhere = |literal: &[u8]| bits(literal) - 5.5;
-    let searched = |literal: &[u8]| if literal.len() < 3 { SEARCHED_APART } else { SEARCHED };
+    let searched = |literal: &[u8]| if literal.len() < 2 { SEARCHED_APART } else { SEARCHED };
     let (bits, search) = match test {
         Test::Text(text) => match &text.shape {
             Shape::Any => (0.0, 0.0),
