@@ -117,6 +117,11 @@ impl Correlator {
         }
     }
 
+    /// Linear memory in use, bytes; 0 after a trap.
+    pub fn memory_bytes(&self) -> usize {
+        self.live.as_ref().map_or(0, |live| live.store.data().memory.used())
+    }
+
     /// Shows the rows, and how far event time has come. In `Handled`, rows are positions in `detected`.
     pub fn on_detections(&mut self, detected: &Arc<Detected>) -> Handled {
         let all: Vec<u32> = (0..detected.rows.len() as u32).collect();
