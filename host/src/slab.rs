@@ -191,13 +191,7 @@ impl Slab {
     /// good for one field of this slab only.
     pub fn dictionary_key(&self, row: usize, access: &Access) -> Option<u64> {
         let Access::Process(field) = access else { return None };
-        let process = self.rows[row].process.as_ref();
-        Some(if field.is_of_parent() {
-            // Processes with one parent share its image, and every row of the slab keeps its own alive.
-            process.and_then(|p| p.ancestors.first()).map_or(0, |image| Arc::as_ptr(image) as u64)
-        } else {
-            process.map_or(0, |p| p.id)
-        })
+        Some(self.rows[row].process.as_ref().map_or(0, |process| kind::process_key(process, *field)))
     }
 
     pub(crate) fn cell_value(&self, cell: Cell) -> Value<'_> {

@@ -169,8 +169,8 @@ pub(super) fn fill<'s>(
     match shape {
         Shape::Text => {
             let mut texts = reuse_texts(&mut column.cells);
-            let keyed = rows.clone().map(|r| (from.key(r), value(r)));
-            text_column(rows.len(), keyed, &mut texts, interner, plain, |p| note(&mut column.presence, p));
+            let key = |row: usize| from.key(row);
+            text_column(rows.len(), key, value, &mut texts, interner, plain, |p| note(&mut column.presence, p));
             column.cells = Cells::Text(texts);
         }
         Shape::TextList => {
@@ -179,15 +179,21 @@ pub(super) fn fill<'s>(
             column.cells = Cells::TextList(lists);
         }
         Shape::Dynamic => {
-            let values: Vec<Value<'_>> = rows.clone().map(value).collect();
-            if values.iter().any(|v| matches!(v, Value::List(_))) {
+            if rows.clone().map(value).any(|v| matches!(v, Value::List(_))) {
                 let mut lists = reuse_lists(&mut column.cells);
-                list_column(values.into_iter(), &mut lists, interner, |p| note(&mut column.presence, p));
+                list_column(rows.map(value), &mut lists, interner, |p| note(&mut column.presence, p));
                 column.cells = Cells::TextList(lists);
             } else {
                 let mut texts = reuse_texts(&mut column.cells);
-                let keyed = values.into_iter().map(|v| (None, v));
-                text_column(rows.len(), keyed, &mut texts, interner, plain, |p| note(&mut column.presence, p));
+                text_column(
+                    rows.len(),
+                    |_| None,
+                    value,
+                    &mut texts,
+                    interner,
+                    plain,
+                    |p| note(&mut column.presence, p),
+                );
                 column.cells = Cells::Text(texts);
             }
         }
@@ -268,7 +274,8 @@ fn as_text<'v>(value: &'v Value<'v>, scratch: &'v mut Vec<u8>) -> (u8, &'v [u8])
 
 fn text_column<'s>(
     rows: usize,
-    values: impl Iterator<Item = (Option<u64>, Value<'s>)>,
+    key: impl Fn(usize) -> Option<u64>,
+    value: impl Fn(usize) -> Value<'s>,
     texts: &mut Texts,
     interner: &mut Interner,
     plain: &mut u8,
@@ -277,7 +284,8 @@ fn text_column<'s>(
     let mut scratch = Vec::new();
     if *plain > 0 {
         *plain -= 1;
-        for (_, value) in values {
+        for row in 0..rows {
+            let value = value(row);
             let (p, text) = as_text(&value, &mut scratch);
             note(p);
             push(texts, text);
@@ -285,9 +293,10 @@ fn text_column<'s>(
         return;
     }
     interner.clear(rows);
-    // Rows nearby are often of one process, or of one parent: equal keys hold equal values, and nothing is hashed.
+    // Rows nearby are often of one program, or of one parent: equal keys hold equal values, and nothing is read or hashed.
     let mut recent: [Option<(u64, u8, u32)>; RECENT] = [None; RECENT];
-    for (key, value) in values {
+    for row in 0..rows {
+        let key = key(row);
         let place = key.map(|key| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % RECENT);
         if let (Some(key), Some(place)) = (key, place)
             && let Some((known, p, code)) = recent[place]
@@ -297,6 +306,7 @@ fn text_column<'s>(
             texts.codes.push(code);
             continue;
         }
+        let value = value(row);
         let (p, text) = as_text(&value, &mut scratch);
         let code = interner.intern(texts, text);
         note(p);

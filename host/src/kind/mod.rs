@@ -63,7 +63,7 @@ pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
 pub(crate) use loss::{KIND as LOSS, Loss};
 pub use read::read;
-pub(crate) use read::{leaves, nested_leaves};
+pub(crate) use read::{leaves, nested_leaves, process_key};
 pub(crate) use sched_process_exec::{argv, env};
 pub use system::SYSTEM;
 

@@ -1,5 +1,7 @@
 //! Reads a bound field from a row.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::{Access, ProcessField, SYSTEM};
@@ -87,6 +89,23 @@ fn text(bytes: Option<&[u8]>) -> Value<'_> {
 
 fn number(value: Option<u32>) -> Value<'static> {
     value.map_or(Value::Absent, |v| Value::Unsigned(u64::from(v)))
+}
+
+/// Processes with equal keys have equal values of the field: where its text is, if many processes share that, else whose it
+/// is. Good while all of them are alive.
+pub(crate) fn process_key(p: &Process, field: ProcessField) -> u64 {
+    fn at<T: ?Sized>(shared: Option<&Arc<T>>) -> u64 {
+        shared.map_or(0, |shared| Arc::as_ptr(shared).cast::<u8>() as u64)
+    }
+    let image = if field.is_of_parent() { p.ancestors.first() } else { Some(&p.image) };
+    match field {
+        ProcessField::Exe | ProcessField::ParentExe => at(image.and_then(|i| i.exe.as_ref())),
+        ProcessField::Executed | ProcessField::ParentExecuted => at(image.and_then(|i| i.executed.as_ref())),
+        ProcessField::Cwd | ProcessField::ParentCwd => at(image.and_then(|i| i.cwd.as_ref())),
+        ProcessField::Username | ProcessField::ParentUser => at(image.and_then(|i| i.user.as_ref())),
+        _ if field.is_of_parent() => at(image),
+        _ => p.id,
+    }
 }
 
 fn process(p: &Process, field: ProcessField) -> Value<'_> {

@@ -104,6 +104,7 @@ pub(crate) mod hash;
 mod lookup;
 mod procfs;
 mod table;
+mod texts;
 mod users;
 
 pub use container::Container;

@@ -19,6 +19,7 @@ use picket_ebpf::{Header, Record, TaskFacts};
 use rustc_hash::FxHashMap;
 
 use super::lookup::{Found, LookupCounters, Place};
+use super::texts::Texts;
 use super::users::{Seen, number};
 use super::{ANCESTORS, FileId, Image, Key, Lookups, Process, UserSource, Users, facts, procfs};
 use crate::kind;
@@ -67,6 +68,7 @@ pub struct Table {
     rows: FxHashMap<Key, Entry>,
     exits: VecDeque<(u64, Key)>,
     users: Users,
+    texts: Texts,
     lookups: Option<Lookups>,
     /// realtime - boot clock, nanoseconds.
     offset: u64,
@@ -83,6 +85,7 @@ impl Table {
             rows: FxHashMap::default(),
             exits: VecDeque::new(),
             users,
+            texts: Texts::new(),
             lookups: None,
             offset: 0,
             salt: xxhash_rust::xxh3::xxh3_64(boot.as_bytes()),
@@ -202,9 +205,9 @@ impl Table {
             kind::argv(record).map(|items| items.into_iter().map(Into::into).collect());
         let (identity, waits) = self.identity(h, key, record.slice(Exec::CGROUP).present());
         let image = Image {
-            exe: bytes_of(record, Exec::PATHNAME),
-            executed: bytes_of(record, Exec::CMDPATH),
-            cwd: bytes_of(record, Exec::CWD),
+            exe: self.shared(record, Exec::PATHNAME),
+            executed: self.shared(record, Exec::CMDPATH),
+            cwd: self.shared(record, Exec::CWD),
             tty: bytes_of(record, Exec::TTY),
             env: kind::env(record).map(|items| items.map(Into::into).collect()),
             cmdline: argv.as_deref().map(kind::join),
@@ -399,6 +402,10 @@ impl Table {
         }
     }
 
+    fn shared(&mut self, record: &Record<'_>, slice: usize) -> Option<Arc<[u8]>> {
+        record.slice(slice).present().map(|text| self.texts.share(text))
+    }
+
     fn make_room(&mut self, now: u64) {
         self.expire(now);
         if self.rows.len() >= CAPACITY {
@@ -436,7 +443,8 @@ fn file(dev: u32, inode: u64, ctime: u64) -> Option<FileId> {
 /// What a row takes besides its texts, about.
 const ROW: usize = 512;
 
-/// What a row takes with texts of its own, about.
+/// What a row takes with texts of its own, about. That it may share them is not taken into account: the bound is on the
+/// safe side.
 fn weight(image: &Image) -> usize {
     let texts = [&image.name, &image.exe, &image.executed, &image.cmdline, &image.cwd, &image.cgroup];
     let texts: usize = texts.iter().filter_map(|t| t.as_deref()).map(<[u8]>::len).sum();

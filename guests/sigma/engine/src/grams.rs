@@ -69,8 +69,8 @@ pub(crate) struct Grams {
 impl Size {
     fn of(literal: &[u8]) -> Self {
         match literal.len() {
-            ..=PAIR => Self::Whole,
-            ..=GRAM => Self::Pair,
+            0..=2 => Self::Whole,
+            3..=4 => Self::Pair,
             _ => Self::Gram,
         }
     }
