@@ -33,7 +33,7 @@ fn files(below: &Path) -> BTreeSet<String> {
             let name = path.strip_prefix(below).expect("below").to_string_lossy().into_owned();
             if path.is_dir() {
                 open.push(path);
-            } else if name.ends_with(".yml") && !name.ends_with(".test.yml") {
+            } else if path.extension().is_some_and(|e| e == "yml") && !name.ends_with(".test.yml") {
                 found.insert(name);
             }
         }
