@@ -35,12 +35,15 @@ use workload::{Event, FIELDS, Twist};
 const PASSES: usize = 3;
 /// Events of one pass.
 const EVENTS: usize = 30_000;
-const SIZES: [usize; 4] = [122, 1_000, 3_000, 10_000];
+const SIZES: [usize; 5] = [122, LIVE_RULES, 1_000, 3_000, 10_000];
 /// One event in so many matches a rule.
 const ONE_IN: [usize; 3] = [10_000, 100, 1];
 const BATCHES: [usize; 5] = [1, 8, 64, 256, 1024];
 /// What the targets are stated for.
 const USUAL_BATCH: [usize; 1] = [256];
+/// What a host has loaded, and what comes together on one with thousands of events a second.
+const LIVE_RULES: usize = 500;
+const LIVE_BATCHES: [usize; 2] = [8, 32];
 
 /// A pair of event and rule.
 type Matches = Vec<(u32, u32)>;
@@ -58,6 +61,9 @@ fn loads(rules: usize, extent: &Extent) -> Vec<Load> {
         let mut loads: Vec<Load> = ONE_IN.iter().map(|n| load(*n, Twist::None, &BATCHES)).collect();
         loads.extend([Twist::Distinct, Twist::Foreign].map(|t| load(100, t, &BATCHES)));
         return loads;
+    }
+    if rules == LIVE_RULES {
+        return vec![load(10_000, Twist::None, &LIVE_BATCHES)];
     }
     if rules > SIZES[0] || extent.alone {
         return vec![load(100, Twist::None, &USUAL_BATCH)];
