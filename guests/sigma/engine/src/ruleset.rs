@@ -425,26 +425,20 @@ impl RuleSet {
     pub fn unbind_correlated(&self, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
         let (code, message) = why.told(field);
         let using = self.correlations.iter().filter(|c| c.fields.iter().any(|f| f == field));
-        using
-            .map(|c| {
-                let place = Place { line: c.meta.line, column: 1, length: 1 };
-                Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
-            })
-            .collect()
+        self.silences.without(using.map(|c| {
+            let place = Place { line: c.meta.line, column: 1, length: 1 };
+            Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
+        }))
     }
 
     /// What to tell the authors of the rules in `stream`, to which no event of this host belongs; `note` is the host's reason.
     pub fn unfed(&self, stream: usize, note: &str) -> Vec<Diagnostic> {
         let rules = self.streams.get(stream).into_iter().flat_map(|s| &s.rules);
-        let found = rules
-            .filter_map(|r| self.rules.get(*r as usize))
-            .map(|rule| {
-                let place = Place { line: rule.line, column: 1, length: 1 };
-                let message = "no event of this host belongs to the log source of this rule: it never matches";
-                Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
-            })
-            .collect();
-        self.silences.without(found)
+        self.silences.without(rules.filter_map(|r| self.rules.get(*r as usize)).map(|rule| {
+            let place = Place { line: rule.line, column: 1, length: 1 };
+            let message = "no event of this host belongs to the log source of this rule: it never matches";
+            Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
+        }))
     }
 
     /// Takes note that `field` has no other values in `stream` than these; for [`RuleSet::unreachable`].
@@ -473,6 +467,6 @@ impl RuleSet {
             };
             Some(Finding::warning(u.place, code, message.clone()).help(note).in_file(file))
         });
-        self.silences.without(found.collect())
+        self.silences.without(found)
     }
 }
