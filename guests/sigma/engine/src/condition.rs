@@ -37,6 +37,33 @@ impl Condition {
         }
     }
 
+    /// What is left of it where only those selections are that have a new number; None = nothing. A term that names one of
+    /// the others goes as a whole.
+    pub fn keep(self, numbers: &[Option<usize>]) -> Option<Self> {
+        let new = |i: usize| numbers.get(i).copied().flatten();
+        let list = |terms: Vec<Self>| terms.into_iter().filter_map(|t| t.keep(numbers)).collect::<Vec<_>>();
+        match self {
+            Self::All(terms) => {
+                let before = terms.len();
+                let mut kept = list(terms);
+                match kept.pop()? {
+                    // Its name was to tell it from what it was joined with.
+                    Self::Named(_, only) if kept.is_empty() && before > 1 => return Some(*only),
+                    last => kept.push(last),
+                }
+                Some(Self::All(kept))
+            }
+            Self::Any(terms) => Some(list(terms)).filter(|kept| !kept.is_empty()).map(Self::Any),
+            Self::Not(term) => Some(Self::Not(Box::new(term.keep(numbers)?))),
+            Self::Named(label, term) => Some(Self::Named(label, Box::new(term.keep(numbers)?))),
+            Self::Selection(i) => new(i).map(Self::Selection),
+            Self::Of { text, all, members } => {
+                let members = members.into_iter().map(new).collect::<Option<_>>()?;
+                Some(Self::Of { text, all, members })
+            }
+        }
+    }
+
     /// The same for selections that stand `by` places later.
     pub fn shift(&mut self, by: usize) {
         match self {

@@ -313,21 +313,3 @@ impl Filter {
         rule.meta.filters.push(id.clone());
     }
 }
-
-impl Rule {
-    /// Takes away what its filters added; false = there was nothing.
-    pub fn unfilter(&mut self) -> bool {
-        let own = self.selections.len();
-        self.selections.retain(|s| s.filter.is_none());
-        if self.selections.len() == own {
-            return false;
-        }
-        if let Condition::All(terms) = &mut self.condition
-            && !terms.is_empty()
-            && let Condition::Named(_, own) = terms.swap_remove(0)
-        {
-            self.condition = *own;
-        }
-        true
-    }
-}

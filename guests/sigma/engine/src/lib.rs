@@ -62,6 +62,7 @@ mod silence;
 mod test;
 mod time;
 mod tree;
+mod unfilter;
 mod witness;
 mod yaml;
 

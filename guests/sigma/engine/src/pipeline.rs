@@ -13,6 +13,7 @@ use crate::item::{Body, Item, Selection};
 use crate::rule::{LogSource, Rule};
 use crate::ruleset::File;
 use crate::test::Test;
+use crate::unfilter::{Refusal, Unfiltered};
 use std::collections::HashMap;
 
 /// Those that come with the engine. A file of the same name takes the place of one.
@@ -149,8 +150,20 @@ impl Pipelines {
         all
     }
 
-    /// Rewrites a rule. An error says why it cannot be loaded so.
-    pub fn apply(&self, rule: &mut Rule) -> Result<(), Finding> {
+    /// Rewrites a rule, without its filters if it cannot be loaded with them. An error says why it cannot be without, either.
+    pub fn apply(&self, rule: &mut Rule, unfiltered: &mut Unfiltered) -> Result<(), Finding> {
+        // Where a step fails, those before it have been taken, so it begins again from what was written.
+        let written = (!self.0.is_empty() && !rule.meta.filters.is_empty()).then(|| rule.clone());
+        let Err(refusal) = self.rewrite(rule) else { return Ok(()) };
+        let Some(mut bare) = written else { return Err(refusal.finding) };
+        let gone = bare.unfilter();
+        self.rewrite(&mut bare).map_err(|refusal| refusal.finding)?;
+        *rule = bare;
+        unfiltered.add(rule, &gone, &refusal);
+        Ok(())
+    }
+
+    fn rewrite(&self, rule: &mut Rule) -> Result<(), Refusal> {
         for step in self.0.iter().flat_map(|p| &p.steps) {
             if step.rules.hold(|source| includes(source, &rule.meta.source)) {
                 step.apply(rule)?;
@@ -168,7 +181,7 @@ fn includes(wanted: &LogSource, source: &LogSource) -> bool {
 }
 
 impl Step {
-    fn apply(&self, rule: &mut Rule) -> Result<(), Finding> {
+    fn apply(&self, rule: &mut Rule) -> Result<(), Refusal> {
         match &self.what {
             Transformation::Source(source) => rule.meta.source = source.clone(),
             Transformation::Add { body, negated } => {
@@ -187,16 +200,15 @@ impl Step {
                     let Some(body) = self.body(body, &mut left) else {
                         let message =
                             format!("a pipeline drops every item of the selection '{}'", brief(&selection.name));
-                        // That of a filter stands in another file.
-                        let place = if selection.filter.is_some() { rule.condition_place } else { selection.place };
-                        return Err(Finding::error(place, "pipeline-drops-selection", message)
-                            .help("it would match every event, so the rule is not loaded"));
+                        let finding = Finding::error(selection.place, "pipeline-drops-selection", message)
+                            .help("it would match every event, so the rule is not loaded");
+                        return Err(Refusal { finding, filter: selection.filter });
                     };
                     selection.body = body;
                 }
                 if left == 0 {
                     let message = format!("a pipeline makes more than {MAX_ITEMS} items of the rule");
-                    return Err(Finding::error(rule.condition_place, "rule-too-complex", message));
+                    return Err(Finding::error(rule.condition_place, "rule-too-complex", message).into());
                 }
                 let fields = std::mem::take(&mut rule.meta.fields);
                 rule.meta.fields = fields.into_iter().flat_map(|f| self.renamed(&f).unwrap_or(vec![f])).collect();

@@ -143,13 +143,14 @@ pub struct RuleMeta {
 }
 
 /// A rule that has been read and found right.
+#[derive(Clone)]
 pub(crate) struct Rule {
     pub meta: RuleMeta,
     pub id_place: Place,
     pub condition: Condition,
     pub condition_text: String,
     pub condition_place: Place,
-    /// Its own, and after them those of its filters.
+    /// Its own, after them those of its filters, and then what pipelines added.
     pub selections: Vec<Selection>,
     /// What [`crate::lint`] has to say something about, with its place.
     pub places: Places,

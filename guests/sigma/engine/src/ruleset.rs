@@ -13,6 +13,7 @@ use crate::pipeline::{self, Pipelines};
 use crate::rule::{self, Document, LogSource, Reading, Rule, RuleMeta};
 use crate::silence::Silences;
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
+use crate::unfilter::Unfiltered;
 use crate::witness::Prices;
 use crate::yaml;
 use std::collections::{HashMap, HashSet};
@@ -161,7 +162,8 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.diagnostics.extend(rules.iter().flat_map(|rule| lint::rule(rule, &set.filters)));
     }
     // What is said about a rule is about what its author wrote; so is the log source that a filter asks for.
-    rules.retain_mut(|rule| match pipelines.apply(rule) {
+    let mut unfiltered = Unfiltered::default();
+    rules.retain_mut(|rule| match pipelines.apply(rule, &mut unfiltered) {
         Ok(()) => true,
         Err(finding) => {
             set.diagnostics.push(finding.in_file(&rule.meta.file));
@@ -188,7 +190,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     for (g, (source, rules)) in groups.into_iter().enumerate() {
         let position = |i: usize| order.get(&(g, i)).copied().unwrap_or(usize::MAX);
         let rules: Vec<(usize, Rule)> = rules.into_iter().enumerate().map(|(i, rule)| (position(i), rule)).collect();
-        let (mut parts, findings) = lower(rules, options, &set.filters);
+        let (mut parts, findings) = lower(rules, options, &mut unfiltered);
         set.diagnostics.extend(findings);
         // Streams are in the order of their first rule.
         parts.sort_by_key(|part| part.rules.first().map(|(position, ..)| *position));
@@ -199,6 +201,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         }
     }
     loaded.sort_by_key(|(position, ..)| *position);
+    set.diagnostics.extend(unfiltered.diagnostics(&set.filters));
 
     let mut numbers: HashMap<u32, u32> = HashMap::new();
     let mut members: Vec<Vec<u32>> = vec![Vec::new(); lowered.len()];
@@ -245,26 +248,20 @@ struct Part<'o> {
 fn lower<'o>(
     rules: Vec<(usize, Rule)>,
     options: &'o Options,
-    filters: &[FilterMeta],
+    unfiltered: &mut Unfiltered,
 ) -> (Vec<Part<'o>>, Vec<Diagnostic>) {
-    let mut told = HashSet::new();
     let mut findings = Vec::new();
     let mut whole = Part { rules: Vec::new(), clauses: Vec::new(), lowering: Lowering::new(&options.alternates) };
     for (position, mut rule) in rules {
-        let mut lowered = whole.lowering.rule(&rule, position as u32);
-        let ids = std::mem::take(&mut rule.meta.filters);
-        if lowered.is_err() && rule.unfilter() {
-            // Whoever writes filters must not be able to switch a rule off by them, so the error is in their files.
-            lowered = whole.lowering.rule(&rule, position as u32);
-            for filter in filters.iter().filter(|f| ids.contains(&f.id) && told.insert(&f.id)) {
-                let place = Place { line: filter.line, column: 1, length: 1 };
-                let title = brief(&rule.meta.title);
-                let message = format!("with its filters '{title}' would be too complex, so it runs without them");
-                findings.push(Finding::error(place, "filters-too-large", message).in_file(&filter.file));
+        let lowered = whole.lowering.rule(&rule, position as u32).or_else(|finding| {
+            let gone = rule.unfilter();
+            if gone.is_empty() {
+                return Err(finding);
             }
-        } else {
-            rule.meta.filters = ids;
-        }
+            let tree = whole.lowering.rule(&rule, position as u32)?;
+            unfiltered.add(&rule, &gone, &finding.into());
+            Ok(tree)
+        });
         match lowered {
             Ok(tree) => whole.rules.push((position, rule, tree)),
             Err(finding) => findings.push(finding.in_file(&rule.meta.file)),
@@ -425,26 +422,20 @@ impl RuleSet {
     pub fn unbind_correlated(&self, field: &str, why: Unbound, note: &str) -> Vec<Diagnostic> {
         let (code, message) = why.told(field);
         let using = self.correlations.iter().filter(|c| c.fields.iter().any(|f| f == field));
-        using
-            .map(|c| {
-                let place = Place { line: c.meta.line, column: 1, length: 1 };
-                Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
-            })
-            .collect()
+        self.silences.without(using.map(|c| {
+            let place = Place { line: c.meta.line, column: 1, length: 1 };
+            Finding::warning(place, code, message.clone()).help(note).in_file(&c.meta.file)
+        }))
     }
 
     /// What to tell the authors of the rules in `stream`, to which no event of this host belongs; `note` is the host's reason.
     pub fn unfed(&self, stream: usize, note: &str) -> Vec<Diagnostic> {
         let rules = self.streams.get(stream).into_iter().flat_map(|s| &s.rules);
-        let found = rules
-            .filter_map(|r| self.rules.get(*r as usize))
-            .map(|rule| {
-                let place = Place { line: rule.line, column: 1, length: 1 };
-                let message = "no event of this host belongs to the log source of this rule: it never matches";
-                Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
-            })
-            .collect();
-        self.silences.without(found)
+        self.silences.without(rules.filter_map(|r| self.rules.get(*r as usize)).map(|rule| {
+            let place = Place { line: rule.line, column: 1, length: 1 };
+            let message = "no event of this host belongs to the log source of this rule: it never matches";
+            Finding::warning(place, "source-not-fed", message).help(note).in_file(&rule.file)
+        }))
     }
 
     /// Takes note that `field` has no other values in `stream` than these; for [`RuleSet::unreachable`].
@@ -473,6 +464,6 @@ impl RuleSet {
             };
             Some(Finding::warning(u.place, code, message.clone()).help(note).in_file(file))
         });
-        self.silences.without(found.collect())
+        self.silences.without(found)
     }
 }

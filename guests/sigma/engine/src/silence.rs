@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Finding, Gravity, Place, brief, did_you_mean
 use crate::lint;
 use crate::ruleset::{File, MAX_FILE_BYTES};
 use crate::yaml;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const MARK: &str = "picket: allow";
 
@@ -32,9 +32,17 @@ const ALWAYS: &[&str] = &[
     "unused-selection",
 ];
 
-/// Those that depend on the host a rule is loaded on: a silence for them may have no effect on this one.
-const BY_HOST: &[&str] =
-    &["field-never-here", "filter-hides-test", "needs-field", "not-of-linux", "source-not-fed", "unknown-field"];
+/// Those that depend on the host a rule is loaded on, and so arise only when it is known: a silence for them may have no
+/// effect on this one.
+const BY_HOST: &[&str] = &[
+    "field-never-here",
+    "filter-hides-test",
+    "needs-field",
+    "needs-value",
+    "not-of-linux",
+    "source-not-fed",
+    "unknown-field",
+];
 
 /// The silences of all files.
 #[derive(Debug, Default)]
@@ -49,7 +57,6 @@ struct Silence {
     place: Place,
     /// The line it is about.
     line: u32,
-    used: bool,
 }
 
 impl Silences {
@@ -69,31 +76,39 @@ impl Silences {
         Self { by_file }
     }
 
-    /// Takes away what is silenced, and says what is wrong with the silences. `hygiene` = everything that they could be about
-    /// was looked for.
-    pub fn apply(&mut self, diagnostics: &mut Vec<Diagnostic>, hygiene: bool) {
+    /// Takes away what is silenced, and returns the silences that did so, by file and place. Every finding goes through
+    /// here, whether it arises when rules are compiled or when their host is known.
+    fn take<'s>(&'s self, diagnostics: &mut Vec<Diagnostic>) -> HashSet<(&'s str, Place)> {
+        let mut used = HashSet::new();
         diagnostics.retain(|d| {
-            let silences = self.by_file.get_mut(&d.file).map(Vec::as_mut_slice).unwrap_or_default();
+            let Some((file, silences)) = self.by_file.get_key_value(&d.file) else { return true };
             let mut silenced = false;
-            for silence in silences.iter_mut().filter(|s| s.is_about(d)) {
-                silence.used = true;
+            for silence in silences.iter().filter(|s| s.is_about(d)) {
+                used.insert((file.as_str(), silence.place));
                 silenced = true;
             }
             !silenced
         });
-        for (file, silences) in &self.by_file {
-            for silence in silences {
-                diagnostics.extend(silence.finding(hygiene).map(|finding| finding.in_file(file)));
-            }
-        }
+        used
     }
 
-    /// What of `diagnostics` is not silenced.
-    pub fn without(&self, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-        if !self.by_file.is_empty() {
-            diagnostics.retain(|d| !self.by_file.get(&d.file).is_some_and(|s| s.iter().any(|s| s.is_about(d))));
+    /// The same for what arises when the host is known. Whether a silence has an effect is not asked: it may have on another.
+    pub fn without(&self, found: impl IntoIterator<Item = Diagnostic>) -> Vec<Diagnostic> {
+        let mut found = found.into_iter().collect();
+        self.take(&mut found);
+        found
+    }
+
+    /// The same for what arises when rules are compiled, with what is wrong with the silences. `hygiene` = everything that
+    /// they could be about was looked for.
+    pub fn apply(&self, diagnostics: &mut Vec<Diagnostic>, hygiene: bool) {
+        let used = self.take(diagnostics);
+        for (file, silences) in &self.by_file {
+            for silence in silences {
+                let used = used.contains(&(file.as_str(), silence.place));
+                diagnostics.extend(silence.finding(used, hygiene).map(|finding| finding.in_file(file)));
+            }
         }
-        diagnostics
     }
 }
 
@@ -102,7 +117,7 @@ impl Silence {
         self.reason && d.gravity != Gravity::Error && d.place.line == self.line && d.code == self.code
     }
 
-    fn finding(&self, hygiene: bool) -> Option<Finding> {
+    fn finding(&self, used: bool, hygiene: bool) -> Option<Finding> {
         let code = brief(&self.code);
         if !self.reason {
             let finding =
@@ -112,7 +127,7 @@ impl Silence {
             );
         }
         let known = |codes: &[&str]| codes.contains(&self.code.as_str());
-        if self.used || known(BY_HOST) || (known(lint::CODES) && !known(ALWAYS) && !hygiene) {
+        if used || known(BY_HOST) || (known(lint::CODES) && !known(ALWAYS) && !hygiene) {
             return None;
         }
         let all = || ALWAYS.iter().chain(BY_HOST).chain(lint::CODES).copied();
@@ -143,13 +158,8 @@ fn silences(source: &str) -> Vec<Silence> {
         }
         let (code, reason) = rest.split_once(':').unwrap_or((rest, ""));
         let line = next.get((place.line as usize).saturating_sub(1)).copied().unwrap_or(0);
-        found.push(Silence {
-            code: code.trim().to_owned(),
-            reason: !reason.trim().is_empty(),
-            place,
-            line,
-            used: false,
-        });
+        let (code, reason) = (code.trim().to_owned(), !reason.trim().is_empty());
+        found.push(Silence { code, reason, place, line });
     }
     found
 }

@@ -259,20 +259,72 @@ fn an_error_cannot_be_silenced() {
     assert!(set.rules.is_empty());
 }
 
+/// `text` with a silence for `code` above the line that begins with `line`.
+fn silencing(text: &str, code: &str, line: &str) -> String {
+    assert_eq!(text.matches(line).count(), 1, "{line}");
+    let indent = &line[..line.len() - line.trim_start().len()];
+    text.replace(line, &format!("{indent}# picket: allow {code}: on the other hosts\n{line}"))
+}
+
 #[test]
 fn a_silence_also_counts_for_what_the_host_finds() {
-    let text = CLEAN.replace("  s: {A: 1}", "  # picket: allow unknown-field: another guest makes it\n  s: {A: 1}");
-    let mut set = load(&text);
-    assert_eq!(codes(&set), [], "whether it has an effect is up to the host");
-    assert!(set.unbind(0, "A", Unbound::Unknown, "").is_empty());
-    assert_eq!(set.unbind(0, "A", Unbound::NeverHere, "").len(), 1);
-    let text = CLEAN.replace("title: t", "# picket: allow source-not-fed: on the other hosts\ntitle: t");
-    assert!(load(&text).unfed(0, "").is_empty());
-    let text = CLEAN.replace("title: t", "# picket: allow needs-field: on the other hosts\ntitle: t");
-    for (text, findings) in [(text.as_str(), 0), (CLEAN, 1)] {
-        let mut set = load(text);
+    type Bind = fn(&mut RuleSet) -> Vec<Diagnostic>;
+    let unreachable: Bind = |set| {
         set.unbind(0, "A", Unbound::NeverHere, "");
-        assert_eq!(set.unreachable(0).len(), findings);
+        set.unreachable(0)
+    };
+    let closed: Bind = |set| {
+        set.close(0, "A", &["2".to_owned()]);
+        set.unreachable(0)
+    };
+    let foreign = CLEAN.replace("A: 1", "Image|endswith: /esxcli");
+    let correlated = format!(
+        "{CLEAN}---\ntitle: c\nid: 00000000-0000-0000-0000-0000000000c0\ncorrelation: {{type: event_count, \
+         rules: [00000000-0000-0000-0000-000000000000], group-by: [A], timespan: 5m, condition: {{gte: 3}}}}\n"
+    );
+    for (code, text, line, bind) in [
+        ("unknown-field", CLEAN, "  s: {A: 1}", (|set| set.unbind(0, "A", Unbound::Unknown, "")) as Bind),
+        ("field-never-here", CLEAN, "  s: {A: 1}", |set| set.unbind(0, "A", Unbound::NeverHere, "")),
+        ("source-not-fed", CLEAN, "title: t", |set| set.unfed(0, "")),
+        ("needs-field", CLEAN, "title: t", unreachable),
+        ("needs-value", CLEAN, "title: t", closed),
+        ("not-of-linux", &foreign, "title: t", |set| set.unreachable(0)),
+        ("unknown-field", &correlated, "title: c", |set| set.unbind_correlated("A", Unbound::Unknown, "")),
+        ("field-never-here", &correlated, "title: c", |set| set.unbind_correlated("A", Unbound::NeverHere, "")),
+    ] {
+        let mut set = load(text);
+        let told: Vec<_> = bind(&mut set).iter().map(|d| (d.code, d.place.line)).collect();
+        let at = text.lines().position(|l| l.starts_with(line)).unwrap() as u32 + 1;
+        assert_eq!(told, [(code, at)]);
+        let silenced = silencing(text, code, line);
+        for hygiene in [false, true] {
+            let files = [File { name: "rule.yml", content: silenced.as_bytes() }];
+            let mut set = compile(&files, &Options { hygiene, ..Options::default() });
+            let early: Vec<_> = codes(&set).into_iter().filter(|(code, _)| code.starts_with("silence")).collect();
+            assert_eq!(early, [], "whether '{code}' has an effect is up to the host");
+            assert_eq!(bind(&mut set), [], "{silenced}");
+        }
+        // Neither another code, nor without a reason, nor elsewhere.
+        let other = if code == "needs-field" { "needs-value" } else { "needs-field" };
+        let elsewhere = if line.starts_with("title") { "  condition" } else { "title: t" };
+        let without_reason = silenced.replace(": on the other hosts", "");
+        for text in [silencing(text, other, line), without_reason, silencing(text, code, elsewhere)] {
+            assert_eq!(bind(&mut load(&text)).len(), 1, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_the_host_finds_in_a_filter_is_silenced_in_its_file() {
+    let filter = "title: F\nid: 00000000-0000-0000-0000-0000000000f0\nlogsource: {product: linux}\n\
+        filter:\n  rules: any\n  sel: {B: 1}\n  condition: not sel\n";
+    for (filter, wanted) in [(filter.to_owned(), 1), (silencing(filter, "unknown-field", "  sel:"), 0)] {
+        let files =
+            [File { name: "r.yml", content: CLEAN.as_bytes() }, File { name: "f.yml", content: filter.as_bytes() }];
+        let mut set = compile(&files, &Options::default());
+        assert!(set.diagnostics.is_empty(), "{:?}", set.diagnostics);
+        let found = set.unbind(0, "B", Unbound::Unknown, "");
+        assert_eq!((found.len(), found.iter().all(|d| d.file == "f.yml")), (wanted, true));
     }
 }
 

@@ -218,6 +218,123 @@ fn filters_are_joined_by_the_log_source_as_written_and_mapped_with_their_rules()
     assert!(!hit(&set, &json!({"A": "x", "user.name": "bob"})));
 }
 
+const DROP: &str =
+    "  - {type: drop_detection_item, field_name_conditions: [{type: include_fields, fields: [Initiated]}]}";
+
+/// A filter for any rule, with the last digits of its id.
+fn filter(id: &str, body: &str) -> String {
+    format!(
+        "title: F{id}\nid: 00000000-0000-0000-0000-0000000000{id}\nlogsource: {{product: test}}\nfilter:\n  \
+         rules: any\n  {}\n",
+        body.replace('\n', "\n  ")
+    )
+}
+
+/// The rules, and each of the filters in a file of its own: `f0.yml`, `f1.yml`.
+fn filtered(steps: &str, rules: &str, filters: &[String]) -> RuleSet {
+    let pipeline = pipeline(steps);
+    let names: Vec<String> = (0..filters.len()).map(|i| format!("f{i}.yml")).collect();
+    let own = [("mine.pipeline.yml", pipeline.as_str()), ("rule.yml", rules)].into_iter();
+    let all = own.chain(names.iter().map(String::as_str).zip(filters.iter().map(String::as_str)));
+    let files: Vec<File<'_>> = all.map(|(name, text)| File { name, content: text.as_bytes() }).collect();
+    compile(&files, &Options { pipelines: vec!["mine".to_owned()], ..Options::default() })
+}
+
+fn told(set: &RuleSet) -> Vec<(&str, &str, u32)> {
+    let errors = set.diagnostics.iter().filter(|d| d.gravity == Gravity::Error);
+    errors.map(|d| (d.file.as_str(), d.code, d.place.line)).collect()
+}
+
+#[test]
+fn a_rule_runs_without_its_filters_where_a_pipeline_empties_one() {
+    let empty = filter("f0", "s: {Initiated: 'true'}\ncondition: not s");
+    let good = filter("f1", "s: {User: bob}\ncondition: not s");
+    // Steps before and after the one that fails are applied once.
+    let steps = format!(
+        "  - {{type: field_name_prefix, prefix: p., field_name_conditions: [{{type: include_fields, fields: [A]}}]}}
+  - {{type: add_condition, conditions: {{Added: 1}}}}
+{DROP}
+  - {{type: field_name_suffix, suffix: .s, field_name_conditions: [{{type: include_fields, fields: [p.A]}}]}}"
+    );
+    let text = rule("s: {A: x}\ncondition: s");
+    let set = filtered(&steps, &text, &[empty.clone(), good.clone()]);
+    // Where the selection stands, and at the other filter, which is not applied, either.
+    assert_eq!(told(&set), [("f0.yml", "pipeline-drops-selection", 6), ("f1.yml", "pipeline-drops-selection", 1)]);
+    let message = "'t' runs without its filters: with them a pipeline drops every item of the selection \
+                   '00000000-0000-0000-0000-0000000000f0.s'";
+    assert!(set.diagnostics.iter().all(|d| d.message == message), "{:#?}", set.diagnostics);
+    assert_eq!(set.rules.len(), 1);
+    assert!(set.rules[0].filters.is_empty() && set.filters.iter().all(|f| f.rules.is_empty()));
+    assert!(hit(&set, &json!({"p.A.s": "x", "Added": "1", "User": "bob", "Initiated": "true"})));
+    assert!(!hit(&set, &json!({"p.A.s": "x"})) && !hit(&set, &json!({"p.A.s": "y", "Added": "1"})));
+
+    // A filter of which something is left, and a rule that the broken one is not for, are as ever.
+    let half = filter("f0", "s: {Initiated: 'true', User: bob}\ncondition: not s");
+    let set = filtered(DROP, &text, &[half]);
+    assert_eq!((told(&set), set.rules[0].filters.len()), (vec![], 1));
+    assert!(!hit(&set, &json!({"A": "x", "User": "bob"})) && hit(&set, &json!({"A": "x"})));
+    let other = text.replace("product: test", "product: other").replace("0000\n", "0001\n");
+    let set = filtered(DROP, &format!("{other}---\n{text}"), &[empty]);
+    assert_eq!((told(&set), set.rules.len()), (vec![("f0.yml", "pipeline-drops-selection", 6)], 2));
+    assert!(set.diagnostics[0].message.starts_with("'t' runs"), "{:#?}", set.diagnostics);
+}
+
+#[test]
+fn a_filter_that_a_pipeline_breaks_is_told_once_with_the_number_of_rules() {
+    let rules = ["a", "b", "c"].map(|id| {
+        let text = rule("s: {A: x}\ncondition: s").replace("title: t", &format!("title: {id}"));
+        text.replace("000000000000\n", &format!("00000000000{id}\n"))
+    });
+    let set = filtered(DROP, &rules.join("---\n"), &[filter("f0", "s: {Initiated: 'true'}\ncondition: not s")]);
+    assert_eq!((told(&set), set.rules.len()), (vec![("f0.yml", "pipeline-drops-selection", 6)], 3));
+    let message = &set.diagnostics[0].message;
+    assert!(message.starts_with("'a' and 2 other rules run without their filters: with them a pipeline"), "{message}");
+}
+
+#[test]
+fn a_rule_that_is_bad_without_its_filters_too_is_refused() {
+    let empty = filter("f0", "s: {Initiated: 'true'}\ncondition: not s");
+    let set = filtered(DROP, &rule("s: {Initiated: 'true'}\ncondition: s"), &[empty]);
+    assert_eq!((told(&set), set.rules.len()), (vec![("rule.yml", "pipeline-drops-selection", 5)], 0));
+    // Only the rule: that it would run without its filters is not said.
+    let good = filter("f0", "s: {User: bob}\ncondition: not s");
+    let set = filtered(DROP, &rule("s: {Initiated: 'true'}\ncondition: s"), &[good]);
+    assert_eq!((told(&set), set.rules.len()), (vec![("rule.yml", "pipeline-drops-selection", 5)], 0));
+}
+
+#[test]
+fn filters_that_a_pipeline_makes_too_large_are_left_out() {
+    let names: Vec<String> = (0..16).map(|i| format!("F{i}")).collect();
+    let mapping: Vec<String> = names.iter().map(|n| format!("{n}: [{}]", names.join(", "))).collect();
+    let step = format!("  - {{type: field_name_mapping, mapping: {{{}}}}}\n", mapping.join(", "));
+    let large = filter("f0", "s: {F0: x}\ncondition: not s");
+    let set = filtered(&step.repeat(8), &rule("s: {A: x}\ncondition: s"), std::slice::from_ref(&large));
+    assert_eq!((told(&set), set.rules.len()), (vec![("f0.yml", "filters-too-large", 1)], 1));
+    assert!(hit(&set, &json!({"A": "x", "F0": "x"})));
+    let set = filtered(&step.repeat(8), &rule("s: {F0: x}\ncondition: s"), &[large]);
+    assert_eq!((told(&set), set.rules.len()), (vec![("rule.yml", "rule-too-complex", 6)], 0));
+}
+
+#[test]
+fn what_a_pipeline_added_stays_where_filters_make_a_rule_too_complex() {
+    let steps = "  - {type: add_condition, conditions: {Added: 1}}
+  - {type: add_condition, negated: true, conditions: {Never: 1}}";
+    let values: Vec<String> = (0..2_000).map(|i| format!("v{i}")).collect();
+    let many = format!("s: {{User: [{}]}}\ncondition: not s{}", values.join(","), " and not s".repeat(60));
+    let filters = [filter("f0", &many), filter("f1", "s: {User: bob}\nt: {User: eve}\ncondition: not 1 of them")];
+    let set = filtered(steps, &rule("s: {A: x}\nt: {B: x}\ncondition: 1 of them"), &filters);
+    assert_eq!(told(&set), [("f0.yml", "filters-too-large", 1), ("f1.yml", "filters-too-large", 1)]);
+    for (event, wanted) in [
+        (json!({"A": "x", "Added": "1", "User": "v7"}), true),
+        (json!({"B": "x", "Added": "1", "User": "bob"}), true),
+        (json!({"A": "x", "User": "v7"}), false),
+        (json!({"A": "x", "Added": "1", "Never": "1"}), false),
+        (json!({"Added": "1"}), false),
+    ] {
+        assert_eq!(hit(&set, &event), wanted, "{event}");
+    }
+}
+
 #[test]
 fn pipelines_are_applied_by_priority_and_only_if_named() {
     let file = |priority: i32, from: &str, to: &str| {
