@@ -23,18 +23,20 @@ impl Pattern {
     /// other backslash for itself.
     pub fn parse(text: &str) -> Self {
         let mut pattern = Self::default();
-        let mut chars = text.chars().peekable();
-        while let Some(c) = chars.next() {
-            match c {
-                '\\' => {
-                    let escaped = chars.next_if(|n| matches!(n, '*' | '?' | '\\'));
-                    pattern.push_char(escaped.unwrap_or('\\'));
-                }
-                '*' => pattern.push(Piece::Many),
-                '?' => pattern.push(Piece::One),
-                c => pattern.push_char(c),
+        // Stretches between wildcards and escapes are copied whole: most values are one.
+        let mut rest = text;
+        while let Some(at) = rest.find(['\\', '*', '?']) {
+            pattern.push_literal(&rest[..at]);
+            let escaped = rest[at..].starts_with('\\') && rest[at + 1..].starts_with(['*', '?', '\\']);
+            let end = at + if escaped { 2 } else { 1 };
+            match &rest[at..end] {
+                "*" => pattern.push(Piece::Many),
+                "?" => pattern.push(Piece::One),
+                token => pattern.push_literal(&token[token.len() - 1..]),
             }
+            rest = &rest[end..];
         }
+        pattern.push_literal(rest);
         pattern
     }
 
@@ -53,8 +55,11 @@ impl Pattern {
         }
     }
 
-    fn push_char(&mut self, c: char) {
-        self.push(Piece::Literal(c.encode_utf8(&mut [0; 4]).as_bytes().to_vec()));
+    fn push_literal(&mut self, text: &str) {
+        match self.0.last_mut() {
+            Some(Piece::Literal(last)) => last.extend_from_slice(text.as_bytes()),
+            _ => self.push(Piece::Literal(text.as_bytes().to_vec())),
+        }
     }
 
     pub fn pieces(&self) -> &[Piece] {
