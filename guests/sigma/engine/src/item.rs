@@ -287,7 +287,7 @@ impl<'a> Reader<'a> {
         let Some(n) = number else {
             return self.error(node, "bad-value", &format!("'{}' is not a number", brief(text)));
         };
-        let Some(part) = part.take() else { return Some(Test::Compare(order, Exact(n))) };
+        let Some(part) = part.take() else { return Some(Test::Compare(order, Exact::new(n))) };
         let range = part.range();
         if order == Comparison::Equal && !range.clone().any(|i| Number::Integer(i.into()) == n) {
             let name = comparison.name();
@@ -295,7 +295,7 @@ impl<'a> Reader<'a> {
                 format!("'{name}' is never {}: it goes from {} to {}", brief(text), range.start(), range.end());
             self.findings.push(Finding::warning(node.place, "never-matches", message));
         }
-        Some(Test::Time(part, order, Exact(n)))
+        Some(Test::Time(part, order, Exact::new(n)))
     }
 
     fn regex(&mut self, node: &Node, text: &str, modifiers: &[Modifier]) -> Option<Test> {
@@ -349,7 +349,7 @@ impl<'a> Reader<'a> {
             Meaning::Null => return Some(vec![Test::Null]),
             // Wildcards and casing mean nothing to a number, and `contains` compares its digits.
             Meaning::Number(n) if !keyword && modifiers.iter().all(|m| matches!(m, Modifier::All | Modifier::Neq)) => {
-                return Some(vec![Test::Number(Exact(n))]);
+                return Some(vec![Test::Number(Exact::new(n))]);
             }
             _ => {}
         }
