@@ -129,6 +129,33 @@ impl<'o> Lowering<'o> {
         Ok(tree)
     }
 
+    /// Takes over a rule that `whole` has lowered.
+    pub fn adopt(&mut self, tree: &mut Tree, whole: &Self) {
+        match &mut tree.kind {
+            Kind::All(trees) | Kind::Any(trees) => trees.iter_mut().for_each(|t| self.adopt(t, whole)),
+            Kind::Not(tree) => self.adopt(tree, whole),
+            Kind::Atom { atom, .. } => {
+                let Atom { column, test, other } = &whole.atoms[*atom as usize];
+                let column = self.column(&whole.fields[*column as usize]);
+                let other = self.column(&whole.fields[*other as usize]);
+                *atom = self.atom(column, test, other);
+            }
+        }
+    }
+
+    /// Takes over a use in a rule that was taken over.
+    pub fn adopt_use(&mut self, u: Use, whole: &Self) {
+        let column = self.column(&whole.fields[u.column as usize]);
+        self.uses.push(Use { column, ..u });
+    }
+
+    /// What is needed afterwards. The rest is given back at once: indices are built next, and need room.
+    pub fn finish(mut self) -> (Vec<Atom>, Vec<Use>) {
+        self.atoms.shrink_to_fit();
+        self.uses.shrink_to_fit();
+        (self.atoms, self.uses)
+    }
+
     fn condition(&mut self, rule: &Rule, condition: &Condition, positive: bool) -> Option<Tree> {
         let mut list =
             |terms: &[Condition]| terms.iter().map(|t| self.condition(rule, t, positive)).collect::<Option<Box<_>>>();
