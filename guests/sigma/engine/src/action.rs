@@ -18,7 +18,8 @@ pub(crate) fn resolve(documents: Vec<Option<Node>>, findings: &mut Vec<Finding>)
     let mut previous: Option<Node> = None;
     let mut lost = false;
     let mut nodes = 0;
-    for (number, document) in documents.into_iter().enumerate() {
+    let mut documents = documents.into_iter().enumerate().peekable();
+    while let Some((number, document)) = documents.next() {
         let Some(mut node) = document else {
             previous = None;
             lost = global.is_some();
@@ -84,7 +85,8 @@ pub(crate) fn resolve(documents: Vec<Option<Node>>, findings: &mut Vec<Finding>)
             findings.push(Finding::error(at, "yaml-too-large", message));
             break;
         }
-        previous = Some(node.clone());
+        // The last one, usually the only one, is repeated by nobody.
+        previous = documents.peek().is_some().then(|| node.clone());
         found.push((number, node));
     }
     found

@@ -256,7 +256,7 @@ fn compatible(a: &Test, b: &Test) -> bool {
         (Test::Number(a), Test::Number(b)) => a == b,
         (Test::Compare(own, Exact(bound)), Test::Compare(other, Exact(limit))) => {
             use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
-            let order = bound.compare(*limit);
+            let order = bound.compare(**limit);
             let apart = match (own, other) {
                 (Greater, Less | LessOrEqual) | (GreaterOrEqual, Less) => order.is_ge(),
                 (GreaterOrEqual, LessOrEqual) => order.is_gt(),
@@ -267,7 +267,7 @@ fn compatible(a: &Test, b: &Test) -> bool {
             !apart
         }
         (Test::Number(Exact(n)), other @ Test::Compare(..)) | (other @ Test::Compare(..), Test::Number(Exact(n))) => {
-            other.matches(&mut Probe::folded_already(Value::Number(*n), b"", b""))
+            other.matches(&mut Probe::folded_already(Value::Number(**n), b"", b""))
         }
         (Test::Text(t), other @ (Test::Compare(..) | Test::Number(_) | Test::Network(_)))
         | (other @ (Test::Compare(..) | Test::Number(_) | Test::Network(_)), Test::Text(t)) => match &t.shape {
@@ -319,11 +319,11 @@ fn implies(a: &Test, b: &Test) -> bool {
         (_, Test::Exists) | (Test::Missing, Test::Null) => true,
         (Test::Text(a), Test::Text(b)) => text_implies(a, b),
         (Test::Number(Exact(n)), Test::Compare(..)) => {
-            b.matches(&mut Probe::folded_already(Value::Number(*n), b"", b""))
+            b.matches(&mut Probe::folded_already(Value::Number(**n), b"", b""))
         }
         (Test::Compare(own, Exact(bound)), Test::Compare(other, Exact(limit))) => {
             use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
-            let order = bound.compare(*limit);
+            let order = bound.compare(**limit);
             match (own, other) {
                 (Greater | GreaterOrEqual, Greater) => order.is_gt(),
                 (Greater | GreaterOrEqual, GreaterOrEqual) => order.is_ge(),

@@ -138,7 +138,7 @@ impl<'a> View<'a> {
         let holds = self.holds(tree);
         let mut node = Node {
             parent,
-            label: tree.label.clone(),
+            label: tree.label.to_string(),
             field: String::new(),
             pattern: String::new(),
             actual: Actual::Absent,

@@ -150,7 +150,7 @@ struct Known {
 /// Adds each filter to the rules it is for. What is left of `filters` was applied, or at least is right.
 pub(crate) fn apply(
     filters: Vec<Filter>,
-    rules: &mut [Rule],
+    rules: &mut [Box<Rule>],
     correlations: &[Draft],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<FilterMeta> {
@@ -196,7 +196,7 @@ pub(crate) fn apply(
 
 impl Filter {
     /// The rules it is for; what it names in vain is told.
-    fn targets(&self, rules: &[Rule], known: &mut Known, say: &mut impl FnMut(Finding)) -> Vec<usize> {
+    fn targets(&self, rules: &[Box<Rule>], known: &mut Known, say: &mut impl FnMut(Finding)) -> Vec<usize> {
         let Rules::These(names) = &self.rules else {
             let targets: Vec<usize> = (0..rules.len()).filter(|i| self.strange_to(&rules[*i]).is_none()).collect();
             if targets.is_empty() {
@@ -229,7 +229,7 @@ impl Filter {
     }
 
     /// The rule that `name` means.
-    fn target(&self, name: &str, place: Place, rules: &[Rule], known: &mut Known) -> Result<usize, Finding> {
+    fn target(&self, name: &str, place: Place, rules: &[Box<Rule>], known: &mut Known) -> Result<usize, Finding> {
         let Some(numbers) = known.rules.get(name) else {
             if known.correlations.contains(name) {
                 let message = format!("'{}' is a correlation, and filters are for rules", brief(name));

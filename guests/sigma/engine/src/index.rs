@@ -114,7 +114,7 @@ impl Index {
                     let exact = text.casing == Casing::Exact;
                     let fold = |l: &[u8]| if exact { crate::fold::fold(l) } else { l.to_vec() };
                     let at = |at| if exact { At::Perhaps } else { at };
-                    if let Some(Exact(number)) = text.number {
+                    if let Some(Exact(number)) = &text.number {
                         index.digits.entry(number.key()).or_default().push(atom);
                     }
                     match &text.shape {

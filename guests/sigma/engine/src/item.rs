@@ -8,6 +8,7 @@ use crate::number::Number;
 use crate::pattern::Pattern;
 use crate::test::{Affix, Casing, Comparison, Exact, Flags, Network, Regex, Test, Text};
 use crate::yaml::{Data, Meaning, Node, locate};
+use std::sync::Arc;
 
 /// Regexes of one rule; compiling one may take milliseconds.
 const MAX_REGEXES: usize = 500;
@@ -56,9 +57,9 @@ pub(crate) struct Item {
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// The modifiers that say how it is compared (`endswith`), or `equals`.
-    pub op: String,
+    pub op: Arc<str>,
     /// As the rule has it.
-    pub pattern: String,
+    pub pattern: Arc<str>,
     pub place: Place,
     /// The other field of `fieldref`.
     pub other: Option<String>,
@@ -116,7 +117,8 @@ impl<'a> Reader<'a> {
     }
 
     fn keywords(&mut self, label: &str, place: Place, modifiers: &[Modifier], values: &[&Node]) -> Option<Item> {
-        let values: Vec<_> = values.iter().map(|v| self.wanted(v, modifiers, true)).collect();
+        let op = op(modifiers, true);
+        let values: Vec<_> = values.iter().map(|v| self.wanted(v, modifiers, true, &op)).collect();
         Some(Item {
             field: None,
             label: label.to_owned(),
@@ -166,7 +168,8 @@ impl<'a> Reader<'a> {
         if field.is_empty() {
             return self.keywords(label, key.place, &modifiers, &values);
         }
-        let values: Vec<_> = values.iter().map(|v| self.wanted(v, &modifiers, false)).collect();
+        let op = op(&modifiers, false);
+        let values: Vec<_> = values.iter().map(|v| self.wanted(v, &modifiers, false, &op)).collect();
         Some(Item {
             field: Some(field.to_owned()),
             label: label.to_owned(),
@@ -177,7 +180,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn wanted(&mut self, node: &Node, modifiers: &[Modifier], keyword: bool) -> Option<Wanted> {
+    fn wanted(&mut self, node: &Node, modifiers: &[Modifier], keyword: bool, op: &Arc<str>) -> Option<Wanted> {
         // Told once, when the limit was passed; the many values after it are not worth their time.
         if self.tests > MAX_TESTS || self.pattern_bytes > MAX_PATTERN_BYTES || self.regexes > MAX_REGEXES {
             return None;
@@ -188,14 +191,12 @@ impl<'a> Reader<'a> {
         if text.len() > MAX_VALUE_BYTES {
             return self.error(node, "value-too-long", &format!("a value has at most {MAX_VALUE_BYTES} bytes"));
         }
-        let mut op: Vec<&str> = modifiers.iter().filter_map(|m| op_name(*m)).collect();
-        if op.is_empty() {
-            op.push(if keyword { "keyword" } else { "equals" });
-        }
         let mut wanted =
-            Wanted { op: op.join("|"), pattern: text.to_owned(), place: node.place, other: None, tests: Vec::new() };
+            Wanted { op: op.clone(), pattern: text.into(), place: node.place, other: None, tests: Vec::new() };
         if !modifiers.contains(&Modifier::Expand) {
             self.tests_of(node, text, node.meaning(), modifiers, keyword, &mut wanted)?;
+            // Nearly always one, and a vector that grows begins with four.
+            wanted.tests.shrink_to_fit();
             return Some(wanted);
         }
         let values = match expand(text, self.placeholders) {
@@ -286,7 +287,7 @@ impl<'a> Reader<'a> {
         let Some(n) = number else {
             return self.error(node, "bad-value", &format!("'{}' is not a number", brief(text)));
         };
-        let Some(part) = part.take() else { return Some(Test::Compare(order, Exact(n))) };
+        let Some(part) = part.take() else { return Some(Test::Compare(order, Exact::new(n))) };
         let range = part.range();
         if order == Comparison::Equal && !range.clone().any(|i| Number::Integer(i.into()) == n) {
             let name = comparison.name();
@@ -294,7 +295,7 @@ impl<'a> Reader<'a> {
                 format!("'{name}' is never {}: it goes from {} to {}", brief(text), range.start(), range.end());
             self.findings.push(Finding::warning(node.place, "never-matches", message));
         }
-        Some(Test::Time(part, order, Exact(n)))
+        Some(Test::Time(part, order, Exact::new(n)))
     }
 
     fn regex(&mut self, node: &Node, text: &str, modifiers: &[Modifier]) -> Option<Test> {
@@ -348,7 +349,7 @@ impl<'a> Reader<'a> {
             Meaning::Null => return Some(vec![Test::Null]),
             // Wildcards and casing mean nothing to a number, and `contains` compares its digits.
             Meaning::Number(n) if !keyword && modifiers.iter().all(|m| matches!(m, Modifier::All | Modifier::Neq)) => {
-                return Some(vec![Test::Number(Exact(n))]);
+                return Some(vec![Test::Number(Exact::new(n))]);
             }
             _ => {}
         }
@@ -400,6 +401,14 @@ fn field_reference(modifiers: &[Modifier]) -> Test {
         _ => None,
     });
     Test::Same(affix.unwrap_or(Affix::Equals), casing(modifiers))
+}
+
+fn op(modifiers: &[Modifier], keyword: bool) -> Arc<str> {
+    let names: Vec<&str> = modifiers.iter().filter_map(|m| op_name(*m)).collect();
+    match names.as_slice() {
+        [] => if keyword { "keyword" } else { "equals" }.into(),
+        names => names.join("|").into(),
+    }
 }
 
 /// `all` and `neq` say how the values of an item go together, not how one is compared.

@@ -117,9 +117,9 @@ impl<'a> View<'a> {
                     }
                 }
                 if !any && wanted && !self.has_value(atom) {
-                    lacks.values.insert((self.field(atom.column), pattern.clone()));
+                    lacks.values.insert((self.field(atom.column), pattern.to_string()));
                 } else if !any && wanted {
-                    lacks.foreign.insert(pattern.clone());
+                    lacks.foreign.insert(pattern.to_string());
                 }
             }
         }

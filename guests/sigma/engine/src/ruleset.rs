@@ -144,7 +144,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         let mut findings = Vec::new();
         for document in read_file(file, &placeholders, &mut regex_bytes, &mut findings) {
             match document {
-                Document::Rule(rule) => rules.push(*rule),
+                Document::Rule(rule) => rules.push(rule),
                 Document::Filter(filter) => filters.push(*filter),
                 Document::Correlation(draft) => drafts.push(*draft),
             }
@@ -156,7 +156,9 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         }
         set.diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
     }
-    let mut rules = unique(rules, &mut set.diagnostics);
+    let mut files_of_ids = HashMap::new();
+    rules.retain(|rule| is_unique(rule, &mut files_of_ids, &mut set.diagnostics));
+    drop(files_of_ids);
     set.filters = filter::apply(filters, &mut rules, &drafts, &mut set.diagnostics);
     if options.hygiene {
         set.diagnostics.extend(rules.iter().flat_map(|rule| lint::rule(rule, &set.filters)));
@@ -171,31 +173,27 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         }
     });
 
-    let mut groups: Vec<(LogSource, Vec<Rule>)> = Vec::new();
+    let mut groups: Vec<(LogSource, Vec<Numbered>)> = Vec::new();
     let mut by_source: HashMap<LogSource, usize> = HashMap::new();
-    let mut order: HashMap<(usize, usize), usize> = HashMap::new();
     for (position, rule) in rules.into_iter().enumerate() {
         let source = if options.all_log_sources { LogSource::default() } else { rule.meta.source.clone() };
         let group = *by_source.entry(source.clone()).or_insert_with(|| {
             groups.push((source, Vec::new()));
             groups.len() - 1
         });
-        order.insert((group, groups[group].1.len()), position);
-        groups[group].1.push(rule);
+        groups[group].1.push((position, rule));
     }
 
     // Lowering may refuse rules, so their final numbers are known only afterwards: `loaded` is in file order.
-    let mut loaded: Vec<(usize, usize, RuleMeta, Tree)> = Vec::new();
+    let mut loaded: Vec<(usize, usize, Box<Rule>, Tree)> = Vec::new();
     let mut lowered = Vec::new();
-    for (g, (source, rules)) in groups.into_iter().enumerate() {
-        let position = |i: usize| order.get(&(g, i)).copied().unwrap_or(usize::MAX);
-        let rules: Vec<(usize, Rule)> = rules.into_iter().enumerate().map(|(i, rule)| (position(i), rule)).collect();
+    for (source, rules) in groups {
         let (mut parts, findings) = lower(rules, options, &mut unfiltered);
         set.diagnostics.extend(findings);
         // Streams are in the order of their first rule.
         parts.sort_by_key(|part| part.rules.first().map(|(position, ..)| *position));
         for part in parts.into_iter().filter(|part| !part.rules.is_empty()) {
-            let rules = part.rules.into_iter().map(|(position, rule, tree)| (position, lowered.len(), rule.meta, tree));
+            let rules = part.rules.into_iter().map(|(position, rule, tree)| (position, lowered.len(), rule, tree));
             loaded.extend(rules);
             lowered.push((source.clone(), part.clauses, part.lowering));
         }
@@ -205,7 +203,10 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
 
     let mut numbers: HashMap<u32, u32> = HashMap::new();
     let mut members: Vec<Vec<u32>> = vec![Vec::new(); lowered.len()];
-    for (position, stream, mut meta, tree) in loaded {
+    set.rules.reserve_exact(loaded.len());
+    set.trees.reserve_exact(loaded.len());
+    for (position, stream, rule, tree) in loaded {
+        let mut meta = rule.meta;
         let number = set.rules.len() as u32;
         numbers.insert(position as u32, number);
         members[stream].push(number);
@@ -237,16 +238,19 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     set
 }
 
+/// A rule and its position among all.
+type Numbered = (usize, Box<Rule>);
+
 /// Rules that go into one stream, with their positions, and what they need.
 struct Part<'o> {
-    rules: Vec<(usize, Rule, Tree)>,
+    rules: Vec<(usize, Box<Rule>, Tree)>,
     clauses: Vec<Clause>,
     lowering: Lowering<'o>,
 }
 
 /// Lowers the rules of one log source, divided by what they need if the options say so.
 fn lower<'o>(
-    rules: Vec<(usize, Rule)>,
+    rules: Vec<Numbered>,
     options: &'o Options,
     unfiltered: &mut Unfiltered,
 ) -> (Vec<Part<'o>>, Vec<Diagnostic>) {
@@ -263,7 +267,11 @@ fn lower<'o>(
             Ok(tree)
         });
         match lowered {
-            Ok(tree) => whole.rules.push((position, rule, tree)),
+            Ok(tree) => {
+                // Thousands of rules, once read and once lowered, would not fit into a guest.
+                rule.selections = Vec::new();
+                whole.rules.push((position, rule, tree));
+            }
             Err(finding) => findings.push(finding.in_file(&rule.meta.file)),
         }
     }
@@ -292,11 +300,16 @@ fn lower<'o>(
             Part { rules: Vec::new(), clauses, lowering: Lowering::new(&options.alternates) }
         })
         .collect();
-    for ((position, rule, _), group) in whole.rules.into_iter().zip(groups) {
+    let mut group_of = HashMap::new();
+    for ((position, rule, mut tree), group) in whole.rules.into_iter().zip(groups) {
         let part = &mut parts[group];
-        // It was lowered before, and a smaller stream makes it no larger.
-        if let Ok(tree) = part.lowering.rule(&rule, position as u32) {
-            part.rules.push((position, rule, tree));
+        part.lowering.adopt(&mut tree, &whole.lowering);
+        part.rules.push((position, rule, tree));
+        group_of.insert(position as u32, group);
+    }
+    for u in &whole.lowering.uses {
+        if let Some(group) = group_of.get(&u.rule) {
+            parts[*group].lowering.adopt_use(*u, &whole.lowering);
         }
     }
     (parts, findings)
@@ -338,27 +351,21 @@ fn read_file(
     found
 }
 
-/// Refuses rules whose id an earlier one has: their alerts could not be told apart.
-fn unique(rules: Vec<Rule>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Rule> {
-    let mut first: HashMap<String, String> = HashMap::new();
-    let mut kept = Vec::with_capacity(rules.len());
-    for rule in rules {
-        if let Some(file) = first.get(&rule.meta.id) {
-            let message = format!("another rule, in '{}', has the id '{}' already", brief(file), brief(&rule.meta.id));
-            let finding =
-                Finding::error(rule.id_place, "duplicate-id", message).help("give this rule an id of its own");
-            diagnostics.push(finding.in_file(&rule.meta.file));
-            continue;
-        }
-        first.insert(rule.meta.id.clone(), rule.meta.file.clone());
-        kept.push(rule);
-    }
-    kept
+/// Refuses a rule whose id an earlier one has: their alerts could not be told apart.
+fn is_unique(rule: &Rule, files_of_ids: &mut HashMap<String, String>, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    let Some(file) = files_of_ids.get(&rule.meta.id) else {
+        files_of_ids.insert(rule.meta.id.clone(), rule.meta.file.clone());
+        return true;
+    };
+    let message = format!("another rule, in '{}', has the id '{}' already", brief(file), brief(&rule.meta.id));
+    let finding = Finding::error(rule.id_place, "duplicate-id", message).help("give this rule an id of its own");
+    diagnostics.push(finding.in_file(&rule.meta.file));
+    false
 }
 
 impl Program {
     fn new(lowering: Lowering<'_>, conditions: Vec<Expr>, columns: usize) -> Self {
-        let Lowering { atoms, uses, .. } = lowering;
+        let (atoms, uses) = lowering.finish();
         let mut concerned: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
         let mut always = Vec::new();
         let mut prices = Prices::new(&atoms);

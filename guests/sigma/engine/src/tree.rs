@@ -6,8 +6,9 @@ use crate::diagnostic::{Finding, Place};
 use crate::item::{Body, Item, Selection, Wanted};
 use crate::rule::Rule;
 use crate::test::Test;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 /// Nodes of one rule: conditions name a selection as often as they like, so a small file could make a huge tree.
 const MAX_NODES: usize = 100_000;
@@ -32,20 +33,21 @@ pub(crate) enum Role {
     Value,
 }
 
+/// Large sets have hundreds of thousands, so their texts are shared: few are different, but for the patterns.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     pub role: Role,
-    pub label: String,
+    pub label: Arc<str>,
     pub line: u32,
     pub kind: Kind,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    All(Vec<Tree>),
-    Any(Vec<Tree>),
+    All(Box<[Tree]>),
+    Any(Box<[Tree]>),
     Not(Box<Tree>),
-    Atom { atom: u32, op: String, pattern: String },
+    Atom { atom: u32, op: Arc<str>, pattern: Arc<str> },
 }
 
 /// A condition over atoms, without anything else.
@@ -86,6 +88,7 @@ pub(crate) struct Lowering<'o> {
     pub alternates: &'o [(String, String)],
     pub fields: Vec<String>,
     columns: FxHashMap<String, u32>,
+    labels: FxHashSet<Arc<str>>,
     pub atoms: Vec<Atom>,
     /// Atom by hash, and by the hashes after it where two collide. A map of atoms would hold each twice.
     known: FxHashMap<u64, u32>,
@@ -108,11 +111,11 @@ impl<'o> Lowering<'o> {
         let uses = self.uses.len();
         let lowered = self.condition(rule, &rule.condition, true).map(|tree| Tree {
             role: Role::Condition,
-            label: rule.condition_text.clone(),
+            label: self.label(&rule.condition_text),
             line: rule.condition_place.line,
             kind: match tree.role {
                 Role::Condition => tree.kind,
-                _ => Kind::All(vec![tree]),
+                _ => Kind::All([tree].into()),
             },
         });
         // A selection that the condition names twice is one use.
@@ -126,30 +129,57 @@ impl<'o> Lowering<'o> {
         Ok(tree)
     }
 
+    /// Takes over a rule that `whole` has lowered.
+    pub fn adopt(&mut self, tree: &mut Tree, whole: &Self) {
+        match &mut tree.kind {
+            Kind::All(trees) | Kind::Any(trees) => trees.iter_mut().for_each(|t| self.adopt(t, whole)),
+            Kind::Not(tree) => self.adopt(tree, whole),
+            Kind::Atom { atom, .. } => {
+                let Atom { column, test, other } = &whole.atoms[*atom as usize];
+                let column = self.column(&whole.fields[*column as usize]);
+                let other = self.column(&whole.fields[*other as usize]);
+                *atom = self.atom(column, test, other);
+            }
+        }
+    }
+
+    /// Takes over a use in a rule that was taken over.
+    pub fn adopt_use(&mut self, u: Use, whole: &Self) {
+        let column = self.column(&whole.fields[u.column as usize]);
+        self.uses.push(Use { column, ..u });
+    }
+
+    /// What is needed afterwards. The rest is given back at once: indices are built next, and need room.
+    pub fn finish(mut self) -> (Vec<Atom>, Vec<Use>) {
+        self.atoms.shrink_to_fit();
+        self.uses.shrink_to_fit();
+        (self.atoms, self.uses)
+    }
+
     fn condition(&mut self, rule: &Rule, condition: &Condition, positive: bool) -> Option<Tree> {
         let mut list =
-            |terms: &[Condition]| terms.iter().map(|t| self.condition(rule, t, positive)).collect::<Option<Vec<_>>>();
+            |terms: &[Condition]| terms.iter().map(|t| self.condition(rule, t, positive)).collect::<Option<Box<_>>>();
         let (label, kind) = match condition {
-            Condition::All(terms) => ("and".to_owned(), Kind::All(list(terms)?)),
-            Condition::Any(terms) => ("or".to_owned(), Kind::Any(list(terms)?)),
-            Condition::Not(term) => ("not".to_owned(), Kind::Not(Box::new(self.condition(rule, term, !positive)?))),
+            Condition::All(terms) => ("and", Kind::All(list(terms)?)),
+            Condition::Any(terms) => ("or", Kind::Any(list(terms)?)),
+            Condition::Not(term) => ("not", Kind::Not(Box::new(self.condition(rule, term, !positive)?))),
             Condition::Named(label, term) => {
                 let inner = self.condition(rule, term, positive)?;
                 let kind = match inner.role {
                     Role::Condition => inner.kind,
-                    _ => Kind::All(vec![inner]),
+                    _ => Kind::All([inner].into()),
                 };
-                (label.clone(), kind)
+                (label.as_str(), kind)
             }
             Condition::Selection(i) => return self.selection(&rule.selections[*i], positive),
             Condition::Of { text, all, members } => {
                 let trees = members.iter().map(|i| self.selection(&rule.selections[*i], positive));
-                let trees = trees.collect::<Option<Vec<_>>>()?;
-                (text.clone(), if *all { Kind::All(trees) } else { Kind::Any(trees) })
+                let trees = trees.collect::<Option<Box<_>>>()?;
+                (text.as_str(), if *all { Kind::All(trees) } else { Kind::Any(trees) })
             }
         };
         self.count(1)?;
-        Some(Tree { role: Role::Condition, label, line: rule.condition_place.line, kind })
+        Some(Tree { role: Role::Condition, label: self.label(label), line: rule.condition_place.line, kind })
     }
 
     fn selection(&mut self, selection: &Selection, positive: bool) -> Option<Tree> {
@@ -157,9 +187,9 @@ impl<'o> Lowering<'o> {
         let body = self.body(&selection.body, selection.place.line, positive)?;
         let kind = match body.role {
             Role::Selection => body.kind,
-            _ => Kind::All(vec![body]),
+            _ => Kind::All([body].into()),
         };
-        Some(Tree { role: Role::Selection, label: selection.name.clone(), line: selection.place.line, kind })
+        Some(Tree { role: Role::Selection, label: self.label(&selection.name), line: selection.place.line, kind })
     }
 
     fn body(&mut self, body: &Body, line: u32, positive: bool) -> Option<Tree> {
@@ -169,10 +199,10 @@ impl<'o> Lowering<'o> {
             Body::All(parts) => ("all of", Kind::All(self.bodies(parts, line, positive)?)),
             Body::Any(parts) => ("one of", Kind::Any(self.bodies(parts, line, positive)?)),
         };
-        Some(Tree { role: Role::Selection, label: label.to_owned(), line, kind })
+        Some(Tree { role: Role::Selection, label: self.label(label), line, kind })
     }
 
-    fn bodies(&mut self, parts: &[Body], line: u32, positive: bool) -> Option<Vec<Tree>> {
+    fn bodies(&mut self, parts: &[Body], line: u32, positive: bool) -> Option<Box<[Tree]>> {
         parts.iter().map(|p| self.body(p, line, positive)).collect()
     }
 
@@ -181,31 +211,32 @@ impl<'o> Lowering<'o> {
         let field = item.field.as_deref().unwrap_or(crate::KEYWORDS);
         let main = self.column(field);
         self.uses.push(Use { column: main, rule: self.rule, place: item.place, filter: self.filter });
-        let mut columns = vec![(field.to_owned(), main)];
+        let mut columns = vec![(field, main)];
         // `Image: null` asks about the resolved image; that there was no path as executed says nothing about it.
         let by_value = |w: &Wanted| !w.tests.iter().any(|t| matches!(t, Test::Exists | Test::Missing | Test::Null));
         if positive && item.values.iter().all(by_value) {
             let alternates = self.alternates;
             for (_, other) in alternates.iter().filter(|(f, o)| f == field && o != field) {
-                columns.push((other.clone(), self.column(other)));
+                columns.push((other, self.column(other)));
             }
         }
+        let label = self.label(&item.label);
         let mut trees = Vec::with_capacity(columns.len());
         for (name, column) in columns {
-            let values = item.values.iter().map(|w| self.wanted(w, column, &item.label)).collect::<Option<Vec<_>>>()?;
+            let values = item.values.iter().map(|w| self.wanted(w, column, &label)).collect::<Option<Box<_>>>()?;
             let kind = if item.all { Kind::All(values) } else { Kind::Any(values) };
             self.count(1)?;
-            trees.push(Tree { role: Role::Column, label: name, line: item.place.line, kind });
+            trees.push(Tree { role: Role::Column, label: self.label(name), line: item.place.line, kind });
         }
-        let mut kind = if trees.len() == 1 { trees.remove(0).kind } else { Kind::Any(trees) };
-        let tree = |kind| Tree { role: Role::Item, label: item.label.clone(), line: item.place.line, kind };
+        let mut kind = if trees.len() == 1 { trees.remove(0).kind } else { Kind::Any(trees.into()) };
+        let tree = |kind| Tree { role: Role::Item, label: label.clone(), line: item.place.line, kind };
         if item.negated {
             kind = Kind::Not(Box::new(tree(kind)));
         }
         Some(tree(kind))
     }
 
-    fn wanted(&mut self, wanted: &Wanted, column: u32, label: &str) -> Option<Tree> {
+    fn wanted(&mut self, wanted: &Wanted, column: u32, label: &Arc<str>) -> Option<Tree> {
         let other = match &wanted.other {
             Some(field) => {
                 let other = self.column(field);
@@ -218,14 +249,14 @@ impl<'o> Lowering<'o> {
         let line = wanted.place.line;
         let mut atoms: Vec<Tree> = Vec::with_capacity(wanted.tests.len());
         for test in &wanted.tests {
-            let atom = self.atom(Atom { column, test: test.clone(), other });
+            let atom = self.atom(column, test, other);
             let kind = Kind::Atom { atom, op: wanted.op.clone(), pattern: wanted.pattern.clone() };
-            atoms.push(Tree { role: Role::Value, label: label.to_owned(), line, kind });
+            atoms.push(Tree { role: Role::Value, label: label.clone(), line, kind });
         }
         if atoms.len() == 1 {
             return atoms.pop();
         }
-        Some(Tree { role: Role::Value, label: label.to_owned(), line, kind: Kind::Any(atoms) })
+        Some(Tree { role: Role::Value, label: label.clone(), line, kind: Kind::Any(atoms.into()) })
     }
 
     fn column(&mut self, field: &str) -> u32 {
@@ -238,16 +269,26 @@ impl<'o> Lowering<'o> {
         column
     }
 
-    fn atom(&mut self, atom: Atom) -> u32 {
-        let mut hash = FxBuildHasher.hash_one(&atom);
+    fn label(&mut self, text: &str) -> Arc<str> {
+        if let Some(label) = self.labels.get(text) {
+            return label.clone();
+        }
+        let label: Arc<str> = text.into();
+        self.labels.insert(label.clone());
+        label
+    }
+
+    fn atom(&mut self, column: u32, test: &Test, other: u32) -> u32 {
+        let mut hash = FxBuildHasher.hash_one((column, test, other));
         while let Some(known) = self.known.get(&hash) {
-            if self.atoms[*known as usize] == atom {
+            let atom = &self.atoms[*known as usize];
+            if (atom.column, &atom.test, atom.other) == (column, test, other) {
                 return *known;
             }
             hash = hash.wrapping_add(1);
         }
         let index = self.atoms.len() as u32;
-        self.atoms.push(atom);
+        self.atoms.push(Atom { column, test: test.clone(), other });
         self.known.insert(hash, index);
         index
     }
