@@ -23,16 +23,24 @@ const PAIR: usize = 2;
 const STRIDE: usize = 16;
 /// What is read for them: the last gram reaches beyond.
 const REACH: usize = STRIDE - 2 + GRAM;
-/// 16 KiB of map: as much as the nearest cache can spare.
-const HASH_BITS: u32 = 17;
+/// Bytes of a map: as much as the nearest cache can spare.
+const SMALL: usize = 16 << 10;
+/// With many literals every tenth place would be compared for nothing; then the map may be slower to reach.
+const LARGE: usize = 128 << 10;
+/// Literals that are too many for the small map.
+const MANY: usize = 2_000;
 /// Every pair has a bit of its own.
 const PAIR_BITS: u32 = 16;
 
 /// Bit per hash. Of a size known to the compiler, which therefore checks no bounds.
-type GramBits = [u8; 1 << (HASH_BITS - 3)];
+#[derive(Debug)]
+enum GramBits {
+    Small(Box<[u8; SMALL]>),
+    Large(Box<[u8; LARGE]>),
+}
 type PairBits = [u8; 1 << (PAIR_BITS - 3)];
 
-static NO_GRAMS: GramBits = [0; _];
+static NO_GRAMS: [u8; SMALL] = [0; _];
 static NO_PAIRS: PairBits = [0; _];
 
 /// What is at a place.
@@ -59,7 +67,7 @@ struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Grams {
     literals: Vec<Box<[u8]>>,
-    fours: Option<Box<GramBits>>,
+    fours: Option<GramBits>,
     pairs: Option<Box<PairBits>>,
     wholes: Option<Box<PairBits>>,
     /// By size, by gram.
@@ -82,8 +90,9 @@ impl Size {
 
 impl Grams {
     /// Takes those of `literals` (number and bytes) that it can look for and returns the numbers of the others.
-    pub fn new<'l>(literals: impl Iterator<Item = &'l [u8]>) -> (Self, Vec<usize>) {
+    pub fn new<'l>(literals: impl ExactSizeIterator<Item = &'l [u8]>) -> (Self, Vec<usize>) {
         let mut grams = Self::default();
+        let many = literals.len() > MANY;
         let mut left = Vec::new();
         for (number, literal) in literals.enumerate() {
             grams.literals.push(literal.into());
@@ -103,7 +112,7 @@ impl Grams {
             for (i, window) in stretch.windows(size.bytes()).enumerate() {
                 let key = key(window);
                 match size {
-                    Size::Gram => set(grams.fours.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), hash(key)),
+                    Size::Gram => grams.fours.get_or_insert_with(|| GramBits::new(many)).set(key),
                     Size::Pair => set(grams.pairs.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize),
                     Size::Whole => {
                         set(grams.wholes.get_or_insert_with(|| Box::new([0; _])).as_mut_slice(), key as usize);
@@ -121,14 +130,13 @@ impl Grams {
     pub fn search(&self, padded: &[u8], length: usize, places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
         let text = &padded[..length];
         places.clear();
-        match (&self.fours, &self.pairs, &self.wholes) {
-            (None, None, None) => return,
-            (Some(fours), None, None) => scan::<false>(fours, &NO_PAIRS, &NO_PAIRS, padded, length, places),
-            (fours, pairs, wholes) => {
-                let fours = fours.as_deref().unwrap_or(&NO_GRAMS);
-                let (pairs, wholes) = (pairs.as_deref().unwrap_or(&NO_PAIRS), wholes.as_deref().unwrap_or(&NO_PAIRS));
-                scan::<true>(fours, pairs, wholes, padded, length, places);
-            }
+        let short = (!self.places[1].is_empty() || !self.places[2].is_empty())
+            .then(|| (self.pairs.as_deref().unwrap_or(&NO_PAIRS), self.wholes.as_deref().unwrap_or(&NO_PAIRS)));
+        match (&self.fours, short) {
+            (None, None) => return,
+            (None, Some(_)) => scan(&NO_GRAMS, short, padded, length, places),
+            (Some(GramBits::Small(bits)), _) => scan(bits, short, padded, length, places),
+            (Some(GramBits::Large(bits)), _) => scan(bits, short, padded, length, places),
         }
         for place in places.iter() {
             self.compare(SIZES[(place % 4) as usize], (place / 4) as usize, text, &mut found);
@@ -148,11 +156,39 @@ impl Grams {
     }
 }
 
-/// Adds four times the places where a gram may begin, plus the [`Size`]. By itself and small, because a compiler for
-/// sandboxes has few registers to give.
+impl GramBits {
+    fn new(many: bool) -> Self {
+        // By way of a vector: it is too large for a stack.
+        let large = many.then(|| vec![0; LARGE].into_boxed_slice().try_into().ok()).flatten();
+        large.map_or_else(|| Self::Small(Box::new([0; _])), Self::Large)
+    }
+
+    fn set(&mut self, gram: u32) {
+        match self {
+            Self::Small(bits) => set(bits.as_mut_slice(), hash::<SMALL>(gram)),
+            Self::Large(bits) => set(bits.as_mut_slice(), hash::<LARGE>(gram)),
+        }
+    }
+}
+
+/// Adds four times the places where a gram may begin, plus the [`Size`].
+fn scan<const BYTES: usize>(
+    fours: &[u8; BYTES],
+    short: Option<(&PairBits, &PairBits)>,
+    padded: &[u8],
+    length: usize,
+    places: &mut Vec<u32>,
+) {
+    match short {
+        None => stretches::<BYTES, false>(fours, &NO_PAIRS, &NO_PAIRS, padded, length, places),
+        Some((pairs, wholes)) => stretches::<BYTES, true>(fours, pairs, wholes, padded, length, places),
+    }
+}
+
+/// The same. By itself and small, because a compiler for sandboxes has few registers to give.
 #[inline(never)]
-fn scan<const PAIRS: bool>(
-    fours: &GramBits,
+fn stretches<const BYTES: usize, const PAIRS: bool>(
+    fours: &[u8; BYTES],
     pairs: &PairBits,
     wholes: &PairBits,
     padded: &[u8],
@@ -165,7 +201,7 @@ fn scan<const PAIRS: bool>(
     {
         let bytes = |at: usize| u32::from_le_bytes([stretch[at], stretch[at + 1], stretch[at + 2], stretch[at + 3]]);
         let gram = |at: usize| {
-            let hash = hash(bytes(at));
+            let hash = hash::<BYTES>(bytes(at));
             u32::from(fours[hash / 8] >> (hash % 8) & 1) << at
         };
         let mut hits = gram(0) | gram(2) | gram(4) | gram(6) | gram(8) | gram(10) | gram(12) | gram(14);
@@ -207,9 +243,10 @@ fn key(window: &[u8]) -> u32 {
     }
 }
 
+/// The number of a bit.
 #[inline]
-fn hash(gram: u32) -> usize {
-    (gram.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+fn hash<const BYTES: usize>(gram: u32) -> usize {
+    (gram.wrapping_mul(0x9e37_79b1) >> (32 - (8 * BYTES).ilog2())) as usize
 }
 
 fn set(bits: &mut [u8], number: usize) {
@@ -242,6 +279,21 @@ mod tests {
                 assert_eq!(found, (0..).zip(ends).collect::<Vec<_>>());
                 assert_eq!(left, [5]);
             }
+        }
+    }
+
+    #[test]
+    fn many_literals_have_a_larger_map() {
+        let literals: Vec<String> =
+            (0..MANY * 2).map(|i| format!("{:08x}", (i as u32).wrapping_mul(0x9e37_79b1))).collect();
+        let literals: Vec<&str> = literals.iter().map(String::as_str).collect();
+        let (grams, _) = Grams::new(literals.iter().map(|l| l.as_bytes()));
+        assert!(matches!(grams.fours, Some(GramBits::Large(_))));
+        for number in (0..literals.len()).step_by(97) {
+            let text = format!("-{}-", literals[number]);
+            let (found, left) = search(&literals, &text);
+            assert!(left.contains(&number) || found.contains(&(number, text.len() - 1)), "{text}");
+            assert!(left.len() < 10, "{}", left.len());
         }
     }
 
