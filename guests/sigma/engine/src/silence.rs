@@ -36,7 +36,6 @@ const ALWAYS: &[&str] = &[
 /// effect on this one.
 const BY_HOST: &[&str] = &[
     "field-never-here",
-    "filter-hides-test",
     "needs-field",
     "needs-value",
     "not-of-linux",
