@@ -34,14 +34,8 @@ const ALWAYS: &[&str] = &[
 
 /// Those that depend on the host a rule is loaded on, and so arise only when it is known: a silence for them may have no
 /// effect on this one.
-const BY_HOST: &[&str] = &[
-    "field-never-here",
-    "needs-field",
-    "needs-value",
-    "not-of-linux",
-    "source-not-fed",
-    "unknown-field",
-];
+const BY_HOST: &[&str] =
+    &["field-never-here", "needs-field", "needs-value", "not-of-linux", "source-not-fed", "unknown-field"];
 
 /// The silences of all files.
 #[derive(Debug, Default)]
