@@ -9,7 +9,7 @@ mod common;
 mod generate;
 
 use common::{Event, Random, matches, model, with_batch};
-use picket_sigma::{File, Options, Scratch, compile};
+use picket_sigma::{Evidence, File, Options, Scratch, compile};
 
 const RULES: usize = 30;
 const EVENTS: usize = 40;
@@ -80,6 +80,13 @@ fn the_index_finds_what_the_definition_finds() {
                     assert!(expected.contains(&rule) || set.evidence(rule, batch, row).is_empty());
                 }
             }
+            // So does the evidence that is asked for while the row is at hand.
+            set.detect(0, batch, &mut scratch, |found| {
+                let mut told: Vec<Evidence> = Vec::new();
+                found.evidence(|comparison| told.push(comparison.into()));
+                let rule = &texts[found.rule() as usize];
+                assert_eq!(told, set.evidence(found.rule(), batch, found.row() as usize), "round {round}: {rule}");
+            });
         });
     }
     assert!(checked >= rounds * (RULES * EVENTS) as u64 && checked >= 4 * 100_000);
