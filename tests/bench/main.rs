@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket::guest::{self, Instance, Limits, Runtime, RuntimeOptions, Setup};
+use picket::guest::{self, Instance, Limits, Runtime, RuntimeOptions, Setup, thread_cpu};
 use picket::kind::{Catalogue, Decoder};
 use picket::slab::{Origin, Slab};
 use picket_sigma::{BatchView, Cells, ColumnView, File, Options, RuleSet, Scratch, Texts, compile};
@@ -100,8 +100,7 @@ fn rule_files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// CPU time of this thread, nanoseconds.
 fn cpu_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux with schedstat");
-    text.split_whitespace().next().and_then(|n| n.parse().ok()).expect("nanoseconds")
+    thread_cpu().as_nanos() as u64
 }
 
 /// Nanoseconds per event of the best pass.

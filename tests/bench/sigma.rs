@@ -22,11 +22,12 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use picket::guest::{Instance, Runtime, RuntimeOptions, thread_cpu};
+use picket::guest::{Instance, Runtime, RuntimeOptions};
 use picket_sigma::{BatchView, Cells, ColumnView, File, Options, RuleSet, Scratch, Texts, compile};
 use picket_tests::guests;
 use serde_json::{Value, json};
 
+use super::cpu_ns;
 use peers::{Peer, Peers};
 use records::Records;
 use rules::{Random, Rule};
@@ -277,11 +278,6 @@ impl Ours {
         }
         result
     }
-}
-
-/// CPU time of this thread, nanoseconds; finer than what `/proc` says.
-fn cpu_ns() -> u64 {
-    thread_cpu().as_nanos() as u64
 }
 
 struct Guest {
