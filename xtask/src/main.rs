@@ -36,7 +36,8 @@ usage: cargo xtask COMMAND
   vm KERNEL [--append ARGS]    the live test on another kernel (6.1), in QEMU; ARGS go to the kernel's command line
   vm all                       the live test on every kernel we claim, and docs/kernels.md from what it saw
   rungs                        whether rules find the same on kprobes and on tracepoints, in QEMU
-  bench [NAME] [--json]        build, then measure; --json prints one object per row
+  bench [NAME] [--json]        build, then measure; --json prints one object per row; dispatch and replay if none is named
+        correlation | live     what correlating costs; what collecting costs a host, beside others
         sigma [--full] [--alone] [--rules=N]
                                our engine beside others (--full: the whole matrix; --alone: without the others)
 
