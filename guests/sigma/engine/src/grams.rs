@@ -130,7 +130,7 @@ impl Grams {
     pub fn search(&self, padded: &[u8], length: usize, places: &mut Vec<u32>, mut found: impl FnMut(usize, usize)) {
         let text = &padded[..length];
         places.clear();
-        let short = (!self.places[1].is_empty() || !self.places[2].is_empty())
+        let short = (self.pairs.is_some() || self.wholes.is_some())
             .then(|| (self.pairs.as_deref().unwrap_or(&NO_PAIRS), self.wholes.as_deref().unwrap_or(&NO_PAIRS)));
         match (&self.fours, short) {
             (None, None) => return,
