@@ -29,6 +29,7 @@ use crate::forecast::{Cost, Forecast, Usage};
 use crate::generation::Generation;
 use crate::guest::thread_cpu;
 use crate::hashes::HashStage;
+use crate::history::History;
 use crate::hits::Hits;
 use crate::intake::Intake;
 use crate::kind::{self, Decoder, KindId, Loss};
@@ -494,9 +495,18 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    pub fn start(deliver: Option<Arc<Deliver>>, print: Print) -> std::io::Result<Alerts> {
+    pub fn start(
+        deliver: Option<Arc<Deliver>>,
+        mut history: History,
+        ledger: Arc<Ledger>,
+        mut print: Print,
+    ) -> std::io::Result<Alerts> {
         let (made, inbox) = std::sync::mpsc::sync_channel(256);
-        let run = move || store(&inbox, deliver.as_deref(), print);
+        let durable = move |alert: &alert::Alert, ready: &Ready| {
+            history.keep(&ready.line, &ledger.history);
+            print(alert, ready);
+        };
+        let run = move || store(&inbox, deliver.as_deref(), durable);
         let thread = std::thread::Builder::new().name("alerts".to_owned()).spawn(run)?;
         Ok(Alerts { made, thread })
     }
@@ -540,7 +550,7 @@ const GROUP_WAIT: Duration = Duration::from_millis(2);
 /// How long to wait before a spool that could not write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
+fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut durable: impl FnMut(&alert::Alert, &Ready)) {
     while let Ok(first) = made.recv() {
         let (mut group, mut told) = (first.alerts, Vec::from_iter(first.durable));
         let until = Instant::now() + if deliver.is_some() { GROUP_WAIT } else { Duration::ZERO };
@@ -567,11 +577,11 @@ fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut print: Print) {
             }
         }
         for (alert, ready) in &group {
-            print(alert, ready);
+            durable(alert, ready);
         }
-        for durable in told {
+        for told in told {
             // Whoever asked may have gone.
-            let _ = durable.try_send(());
+            let _ = told.try_send(());
         }
     }
 }

@@ -111,12 +111,23 @@ pub struct Notices {
     pub dropped: Count,
 }
 
+/// Alerts kept for whoever asks later.
+#[derive(Debug, Default, Serialize)]
+pub struct HistoryAccount {
+    pub kept: Count,
+    /// They could not be written; they are delivered all the same.
+    pub failed: Count,
+    /// The older of its files, dropped to stay within `history.max_bytes`.
+    pub dropped_files: Count,
+}
+
 /// The account of one run.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub events: Events,
     pub detections: Detections,
     pub notices: Notices,
+    pub history: HistoryAccount,
     guests: Mutex<BTreeMap<String, Arc<GuestAccount>>>,
 }
 
@@ -164,6 +175,8 @@ impl Ledger {
                 (name, account)
             })
             .collect();
-        serde_json::json!({ "events": self.events, "guests": guests, "detections": self.detections, "notices": self.notices })
+        serde_json::json!({ "events": self.events, "guests": guests, "detections": self.detections, "notices": self.notices,
+            "history": self.history,
+        })
     }
 }

@@ -18,6 +18,7 @@ mod gap;
 pub mod generation;
 pub mod guest;
 pub mod hashes;
+pub mod history;
 pub mod hits;
 pub mod host_facts;
 mod intake;

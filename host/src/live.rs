@@ -435,6 +435,11 @@ impl control::Daemon for Front {
         for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {
             text.sample("picket_notices_total", &[("outcome", what)], count.get() as f64);
         }
+        let h = &self.shared.ledger.history;
+        text.counter("picket_history_total", "alerts kept for whoever asks later, and files that had to go");
+        for (what, count) in [("kept", &h.kept), ("failed", &h.failed), ("dropped-file", &h.dropped_files)] {
+            text.sample("picket_history_total", &[("outcome", what)], count.get() as f64);
+        }
         text.counter("picket_guest_cpu_seconds_total", "processor time of a guest's threads");
         for (name, a) in self.shared.ledger.guests() {
             text.sample("picket_guest_cpu_seconds_total", &[("guest", &name)], a.cpu_ns.get() as f64 / 1e9);

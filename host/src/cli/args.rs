@@ -96,6 +96,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Look after rules
     Rules(RulesArgs),
+    /// Look at the alerts that were made on this host
+    Alerts(AlertsArgs),
     /// Load changed rules, guests and config now
     Reload(ReloadArgs),
     /// Show what runs, what is loaded, what is stale, and the ledger
@@ -347,6 +349,52 @@ pub enum RulesCommand {
 pub struct RulesLsArgs {
     #[command(flatten)]
     pub load: Load,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AlertsArgs {
+    #[command(subcommand)]
+    pub command: AlertsCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// List alerts, the oldest first
+    Ls(AlertsLsArgs),
+    /// Print one alert
+    Show(AlertsShowArgs),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct AlertsLsArgs {
+    /// Only those of the last time, like 24h
+    #[arg(long, value_name = "D")]
+    pub since: Option<Period>,
+
+    /// Only those of this level or a higher one
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub level: Option<Level>,
+
+    /// Only those of this rule: its id or a part of its title
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
+
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AlertsShowArgs {
+    /// Its id, or the first digits of it
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    #[command(flatten)]
+    pub sets: Sets,
     #[command(flatten)]
     pub format: FormatArg,
 }

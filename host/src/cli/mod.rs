@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod alerts;
 pub mod args;
 pub mod capture;
 pub mod completions;
@@ -42,6 +43,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Explain(args) => explain::run(args, global),
         Command::Reload(args) => reload::run(args, global),
         Command::Rules(args) => rules::run(args, global),
+        Command::Alerts(args) => alerts::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Fields(args) => fields::run(args, global),
         Command::Schema(args) => schema::run(args, global, crate::alert::schema),

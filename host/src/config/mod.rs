@@ -4,6 +4,7 @@
 
 mod check;
 mod error;
+mod keep;
 mod layer;
 mod model;
 mod process;
@@ -20,6 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use crate::deliver::EndpointConfig;
 pub use error::{ConfigError, Fault, Faults};
+pub use keep::HistoryConfig;
 pub use layer::{Layer, Origin};
 pub use model::{
     Auditd, CollectConfig, Config, ControlConfig, DispatchConfig, FileEvent, Filesystem, GuestConfig, LogConfig,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::keep::HistoryConfig;
 use super::process::{ContainersConfig, HashesConfig};
 use crate::deliver::EndpointConfig;
 use crate::units::{ByteSize, Period};
@@ -70,6 +71,9 @@ pub struct Config {
     /// Alerts that are not delivered yet, on disk.
     pub spool: SpoolConfig,
 
+    /// Alerts that were made, for whoever asks about one later.
+    pub history: HistoryConfig,
+
     /// How the running Picket is asked and scraped.
     pub control: ControlConfig,
 
@@ -95,6 +99,7 @@ impl Default for Config {
             guest: BTreeMap::new(),
             endpoint: BTreeMap::new(),
             spool: SpoolConfig::default(),
+            history: HistoryConfig::default(),
             control: ControlConfig::default(),
             log: LogConfig::default(),
         }
