@@ -470,7 +470,7 @@ fn text_of(value: &Value<'_>) -> Vec<u8> {
     }
 }
 
-fn system_value<'s>(slab: &'s Slab, row: usize, name: &str) -> Value<'s> {
+pub(crate) fn system_value<'s>(slab: &'s Slab, row: usize, name: &str) -> Value<'s> {
     let access = Catalogue::default().resolve(None, name).access;
     slab.value(row, &access)
 }

@@ -36,6 +36,13 @@ pub fn paths_of<'l>(lanes: impl Iterator<Item = &'l Arc<Lane>>, catalogue: &Cata
     kinds
 }
 
+/// Whether the kernel side leaves out rows of a kind because of their paths.
+pub fn leaves_out_paths(generation: &Generation, kind: KindId) -> bool {
+    let some = |paths: &Paths| matches!(paths, Paths::Some(_));
+    let paths = generation.paths.get(kind.0 as usize).filter(|_| generation.collect.path_filters);
+    paths.is_some_and(|p| some(&p.all) || some(&p.narrow))
+}
+
 /// The paths of a kind that a subscription asks for: those of its sharpest clause on the field that the kernel side knows.
 fn asked(subscription: &Subscription, kind: KindId, catalogue: &Catalogue) -> Paths {
     let known = |field: &str| match catalogue.resolve(Some(&subscription.selection), field).access {

@@ -8,6 +8,7 @@ use crate::kind::{self, DecodeError, Decoder, KindId, Loss, Opens};
 use crate::ledger::Ledger;
 use crate::pipeline::Builder;
 use crate::process::Table;
+use crate::recorder::Block;
 use crate::sensor::Input;
 use crate::slab::Slab;
 
@@ -31,12 +32,14 @@ pub struct Intake {
     /// The live generation asks for audit records, of these opens.
     pub audit: Option<Opens>,
     recent: FxHashMap<u64, u64>,
+    /// Slabs that a recording was put into.
+    slabs: u64,
 }
 
 impl Intake {
     pub fn new(decoder: Decoder, table: Option<Table>) -> Intake {
         let names = table.is_some().then(Names::default);
-        Intake { decoder, table, names, offset: 0, suspect: false, audit: None, recent: FxHashMap::default() }
+        Intake { decoder, table, names, offset: 0, suspect: false, audit: None, recent: FxHashMap::default(), slabs: 0 }
     }
 
     /// Adds an input to the open slab. An error leaves the slab as it was; it is counted either way.
@@ -55,12 +58,7 @@ impl Intake {
         match taken {
             Ok(true) => {
                 self.settle(builder);
-                let derived = match self.audit {
-                    Some(opens) => kind::audit_records(&mut builder.slab, opens, &mut || self.decoder.next_seq()),
-                    None => 0,
-                };
-                ledger.events.derived.add(derived as u64);
-                builder.added(1 + derived);
+                self.derive(builder, ledger);
                 Ok(())
             }
             Ok(false) => {
@@ -72,6 +70,33 @@ impl Intake {
                 Err(e)
             }
         }
+    }
+
+    /// Adds a row of a recording to the open slab.
+    pub(crate) fn recorded(&mut self, block: &mut Block, row: usize, builder: &mut Builder, ledger: &Ledger) {
+        ledger.events.read.add(1);
+        if !builder.slab.is_empty() && builder.slab.origin != block.origin {
+            builder.close();
+        }
+        if builder.slab.is_empty() {
+            self.slabs += 1;
+        }
+        let seq = self.decoder.next_seq();
+        block.put(row, seq, &mut builder.slab, self.slabs);
+        // Whether it is a repeat was recorded.
+        let time = block.time(row);
+        builder.slab.watermark = builder.slab.watermark.max(time.saturating_sub(WATERMARK_SLACK));
+        self.derive(builder, ledger);
+    }
+
+    /// Appends what is made from the last row, and tells the builder of both.
+    fn derive(&mut self, builder: &mut Builder, ledger: &Ledger) {
+        let derived = match self.audit {
+            Some(opens) => kind::audit_records(&mut builder.slab, opens, &mut || self.decoder.next_seq()),
+            None => 0,
+        };
+        ledger.events.derived.add(derived as u64);
+        builder.added(1 + derived);
     }
 
     /// Adds what was lost to the open slab, as an event of its own.

@@ -19,6 +19,11 @@ impl Count {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
+    /// For what is a level and no count.
+    pub fn set(&self, to: u64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -121,6 +126,26 @@ pub struct HistoryAccount {
     pub dropped_files: Count,
 }
 
+/// Events kept for hunts: `offered = recorded + shed + failed` after a drain.
+#[derive(Debug, Default, Serialize)]
+pub struct RecorderAccount {
+    pub offered: Count,
+    pub recorded: Count,
+    /// The recorder was behind: its queue was full.
+    pub shed: Count,
+    /// They could not be written.
+    pub failed: Count,
+    pub blocks: Count,
+    /// Written.
+    pub bytes: Count,
+    /// Dropped to stay within `recorder.max_bytes` and `recorder.max_age`.
+    pub dropped_files: Count,
+    /// Bytes on disk now.
+    pub held: Count,
+    /// Time of the oldest event, Unix ns; 0 = none.
+    pub oldest: Count,
+}
+
 /// The account of one run.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -128,6 +153,7 @@ pub struct Ledger {
     pub detections: Detections,
     pub notices: Notices,
     pub history: HistoryAccount,
+    pub recorder: RecorderAccount,
     guests: Mutex<BTreeMap<String, Arc<GuestAccount>>>,
 }
 
@@ -176,7 +202,7 @@ impl Ledger {
             })
             .collect();
         serde_json::json!({ "events": self.events, "guests": guests, "detections": self.detections, "notices": self.notices,
-            "history": self.history,
+            "history": self.history, "recorder": self.recorder,
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::generation::Generation;
 use crate::lane::Rejected;
 use crate::privilege;
 use crate::process::HashAccount;
+use crate::recorder::Flusher;
 use crate::reload::{Inputs, Loader};
 use crate::roster::{self, Running};
 use crate::sensor::ebpf::Noisy;
@@ -290,6 +291,8 @@ pub struct Front {
     pub deliver: Option<Arc<Deliver>>,
     pub attempts: Arc<Mutex<Attempts>>,
     pub ask: Mutex<SyncSender<Ask>>,
+    /// Where events are recorded.
+    pub recording: Option<Flusher>,
     pub started: Instant,
 }
 
@@ -337,6 +340,11 @@ impl control::Daemon for Front {
             "endpoints": self.deliver.as_ref().map(|d| d.status()),
             "spool": self.deliver.as_ref().map(|d| d.spool_status()),
         })
+    }
+
+    fn flush(&self) -> Json {
+        self.recording.as_ref().inspect(|r| r.flush());
+        json!({ "recorded": self.recording.is_some() })
     }
 
     fn rules(&self) -> Json {
@@ -435,6 +443,18 @@ impl control::Daemon for Front {
         for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {
             text.sample("picket_notices_total", &[("outcome", what)], count.get() as f64);
         }
+        let r = &self.shared.ledger.recorder;
+        text.counter("picket_recorder_events_total", "events offered to the recorder by what became of them");
+        for (what, count) in [("recorded", &r.recorded), ("shed", &r.shed), ("failed", &r.failed)] {
+            text.sample("picket_recorder_events_total", &[("outcome", what)], count.get() as f64);
+        }
+        text.counter("picket_recorder_written_bytes_total", "bytes of the recording that were written");
+        text.sample("picket_recorder_written_bytes_total", &[], r.bytes.get() as f64);
+        text.counter(
+            "picket_recorder_dropped_files_total",
+            "files dropped to stay within recorder.max_bytes and max_age",
+        );
+        text.sample("picket_recorder_dropped_files_total", &[], r.dropped_files.get() as f64);
         let h = &self.shared.ledger.history;
         text.counter("picket_history_total", "alerts kept for whoever asks later, and files that had to go");
         for (what, count) in [("kept", &h.kept), ("failed", &h.failed), ("dropped-file", &h.dropped_files)] {

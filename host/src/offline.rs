@@ -17,6 +17,7 @@ use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Outcome, Sequencer};
 use crate::queue::{Gate, WhenFull};
+use crate::recorder::Block;
 use crate::reload::{Inputs, Loader, Mode, Refused};
 use crate::sensor::Input;
 use crate::slab::Origin;
@@ -56,6 +57,11 @@ impl Feeder {
     pub fn add(&mut self, input: &Input<'_>) -> Result<u64, DecodeError> {
         let place = self.intake.decoder.next_place();
         self.intake.take(input, &mut self.builder, &self.ledger, |_| true).map(|()| place)
+    }
+
+    /// Adds a row of a recording.
+    pub fn recorded(&mut self, block: &mut Block, row: usize) {
+        self.intake.recorded(block, row, &mut self.builder, &self.ledger);
     }
 
     /// The next event is in another slab, whose number is returned.

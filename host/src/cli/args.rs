@@ -94,6 +94,8 @@ pub enum Command {
     Test(TestArgs),
     /// Show why a rule does or does not match an event
     Explain(ExplainArgs),
+    /// Run rules over what this host recorded: what they would have found
+    Hunt(HuntArgs),
     /// Look after rules
     Rules(RulesArgs),
     /// Look at the alerts that were made on this host
@@ -328,6 +330,30 @@ pub struct ExplainArgs {
     #[arg(value_name = "EVENT", value_hint = ValueHint::FilePath)]
     pub event: PathBuf,
 
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct HuntArgs {
+    /// Rule files, directories of them, or ids or titles of loaded rules [default: all that the config names]
+    #[arg(value_name = "RULE", value_hint = ValueHint::AnyPath)]
+    pub rules: Vec<String>,
+
+    /// How far back
+    #[arg(long, value_name = "D", default_value = "24h")]
+    pub since: Period,
+
+    /// Show what a change gains and loses
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "rules", value_hint = ValueHint::AnyPath)]
+    pub diff: Vec<String>,
+
+    /// Exit with 1 if a rule of this level or a higher one has hits
+    #[arg(long, value_name = "LEVEL", value_parser = level(), conflicts_with = "diff")]
+    pub fail_on: Option<Level>,
+
+    #[command(flatten)]
+    pub sets: Sets,
     #[command(flatten)]
     pub format: FormatArg,
 }

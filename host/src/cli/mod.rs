@@ -9,6 +9,7 @@ mod cost;
 pub mod events_page;
 pub mod explain;
 mod fields;
+mod hunt;
 mod load;
 pub mod man;
 pub mod reload;
@@ -42,6 +43,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Test(args) => test::run(args, global),
         Command::Explain(args) => explain::run(args, global),
         Command::Reload(args) => reload::run(args, global),
+        Command::Hunt(args) => hunt::run(args, global),
         Command::Rules(args) => rules::run(args, global),
         Command::Alerts(args) => alerts::run(args, global),
         Command::Status(args) => status::run(args, global),

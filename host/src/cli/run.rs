@@ -23,6 +23,7 @@ use crate::live::{Ask, Attempts, Front, ReadConfig, Reloader};
 use crate::notice::now;
 use crate::privilege::{self, Needs};
 use crate::queue::WhenFull;
+use crate::recorder;
 use crate::reload::{Loader, Mode};
 use crate::sensor::ebpf::Ebpf;
 use crate::text::chain;
@@ -60,11 +61,17 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let alerts = Alerts::start(deliver.clone(), history, shared.ledger.clone(), print)?;
     let (mut exits, (inbox, was_rejected)) = Exits::new();
     exits.book = Arc::new(Book::open(state_dir.join("memory")));
+    let recorded = config.recorder.enabled;
+    let recorder = || recorder::start(&state_dir, &config.recorder, &host_facts::origin(), shared.ledger.clone());
+    let (mut recorder, recording) = recorded.then(recorder).transpose()?.unzip();
     let mut make = alerts.maker(shared.clone());
     let passing = shared.clone();
     let done = Box::new(move |finished: Finished| {
         if !finished.correlated {
             passing.capture.pass(&finished.flight);
+            if let Some(recorder) = &mut recorder {
+                recorder.pass(&finished.flight);
+            }
         }
         make(&finished);
     });
@@ -97,6 +104,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
         deliver: deliver.clone(),
         attempts,
         ask: Mutex::new(ask.clone()),
+        recording: recording.as_ref().map(recorder::Running::flusher),
         started: Instant::now(),
     });
     let control = control::serve(&config.control_socket(), front.clone())?;
@@ -127,6 +135,9 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let failed = end == End::ByItself || collected.is_err();
     keeper.finish(now(), failed);
     let collected = collected.and(alerts.finish());
+    if let Some(recording) = recording {
+        recording.finish();
+    }
     if let Some(deliver) = deliver.and_then(Arc::into_inner) {
         deliver.shutdown(GRACE);
     }

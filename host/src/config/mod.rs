@@ -21,7 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use crate::deliver::EndpointConfig;
 pub use error::{ConfigError, Fault, Faults};
-pub use keep::HistoryConfig;
+pub use keep::{HistoryConfig, RecorderConfig};
 pub use layer::{Layer, Origin};
 pub use model::{
     Auditd, CollectConfig, Config, ControlConfig, DispatchConfig, FileEvent, Filesystem, GuestConfig, LogConfig,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::keep::HistoryConfig;
+use super::keep::{HistoryConfig, RecorderConfig};
 use super::process::{ContainersConfig, HashesConfig};
 use crate::deliver::EndpointConfig;
 use crate::units::{ByteSize, Period};
@@ -74,6 +74,9 @@ pub struct Config {
     /// Alerts that were made, for whoever asks about one later.
     pub history: HistoryConfig,
 
+    /// Events of the last day, for hunts and explanations.
+    pub recorder: RecorderConfig,
+
     /// How the running Picket is asked and scraped.
     pub control: ControlConfig,
 
@@ -100,6 +103,7 @@ impl Default for Config {
             endpoint: BTreeMap::new(),
             spool: SpoolConfig::default(),
             history: HistoryConfig::default(),
+            recorder: RecorderConfig::default(),
             control: ControlConfig::default(),
             log: LogConfig::default(),
         }

@@ -35,6 +35,11 @@ pub trait Daemon: Send + Sync {
     /// Appends metrics in Prometheus text format; [`text::Text`] writes it.
     fn metrics(&self, out: &mut String);
 
+    /// Writes what passed so far into the recording.
+    fn flush(&self) -> Value {
+        Value::Null
+    }
+
     /// Begins to write the events that pass into a file; an `error` in the answer says why not.
     fn capture(&self, path: &Path, limits: Limits) -> Value {
         let _ = (path, limits);
@@ -83,6 +88,8 @@ pub enum Request {
     CaptureRunning,
     /// Ends it.
     CaptureEnd,
+    /// Writes what passed so far into the recording.
+    Flush,
 }
 
 /// Why a running picket cannot be asked, or cannot listen.

@@ -138,6 +138,7 @@ fn converse(stream: UnixStream, daemon: &dyn Daemon) -> io::Result<()> {
             json!({"result": daemon.capture(&path, limits)})
         }
         Ok(Request::CaptureRunning) => json!({"result": {"running": daemon.capturing()}}),
+        Ok(Request::Flush) => json!({"result": daemon.flush()}),
         Ok(Request::CaptureEnd) => json!({"result": daemon.capture_end()}),
         Ok(Request::Metrics) => {
             let mut page = String::new();
