@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod detection;
 pub mod dns;
+pub mod export;
 mod forecast;
 mod gap;
 pub mod generation;

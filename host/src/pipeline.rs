@@ -184,6 +184,12 @@ impl Builder {
 }
 
 impl Flight {
+    /// A slab that is on its way to nobody.
+    #[cfg(test)]
+    pub fn of(slab: Slab) -> Flight {
+        Flight { slab: Arc::new(slab), generation: Arc::new(Generation::empty()), waiting: AtomicUsize::new(0) }
+    }
+
     /// An enricher is done with this slab, or had to give it up.
     pub fn enriched(self: &Arc<Flight>, name: &str, columns: Option<Enriched>, outcomes: &Sender<Outcome>) {
         if let Some(slot) = self.generation.enrichers.iter().position(|l| l.guest.name == name) {

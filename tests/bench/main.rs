@@ -1,10 +1,11 @@
-//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|correlation|live|sigma [--full] [--alone] [--rules=N]] [--json]`.
+//! `picket-bench`: what an event costs. `cargo xtask bench [dispatch|replay|correlation|hunt|live|sigma [--full] [--alone] [--rules=N]] [--json]`.
 //!
 //! Times are CPU time of the thread (dispatch) or of the whole process (replay): these machines are shared. A figure means
 //! something beside the others of the same run: `native` is the floor of matching without a sandbox.
 
 mod correlation;
 mod events;
+mod hunt;
 mod live;
 mod sigma;
 
@@ -47,8 +48,10 @@ fn main() {
         rules: arguments.iter().find_map(|a| a.strip_prefix("--rules=")?.parse().ok()),
     };
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
-    if let Some(unknown) = names.iter().find(|n| !["dispatch", "replay", "correlation", "live", "sigma"].contains(n)) {
-        eprintln!("no benchmark `{unknown}`; there are: dispatch, replay, correlation, live, sigma");
+    if let Some(unknown) =
+        names.iter().find(|n| !["dispatch", "replay", "correlation", "hunt", "live", "sigma"].contains(n))
+    {
+        eprintln!("no benchmark `{unknown}`; there are: dispatch, replay, correlation, hunt, live, sigma");
         std::process::exit(2);
     }
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
@@ -79,6 +82,10 @@ fn main() {
     // A minute: only when it is asked for.
     if names.contains(&"correlation") {
         correlation::run(&print);
+    }
+    // A minute, and some hundred MiB of disk: only when it is asked for.
+    if names.contains(&"hunt") {
+        hunt::run(&rules, &print);
     }
     // Minutes, and it wants a compiler of its own: only when it is asked for.
     if names.contains(&"sigma") {

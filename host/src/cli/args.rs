@@ -244,7 +244,7 @@ impl RunArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
-    /// NDJSON events, one a line; - is stdin
+    /// NDJSON events, one a line, or an exported alert; - is stdin
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 
@@ -322,13 +322,24 @@ pub struct TestArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// Rule file or rule id
-    #[arg(value_name = "RULE")]
+    /// Rule file or rule id; alone, the id of an alert of this host
+    #[arg(value_name = "RULE|ALERT-ID")]
     pub rule: String,
 
     /// File with one event or alert as JSON; - is stdin
     #[arg(value_name = "EVENT", value_hint = ValueHint::FilePath)]
-    pub event: PathBuf,
+    pub event: Option<PathBuf>,
+
+    /// Look at what was recorded around this time, UTC: 10:02, 10:02:03 or 2026-01-31T10:02:03Z
+    #[arg(long, value_name = "TIME", conflicts_with = "event")]
+    pub at: Option<String>,
+
+    /// How far from that time
+    #[arg(long, value_name = "D", default_value = "1m", requires = "at")]
+    pub within: Period,
+
+    #[command(flatten)]
+    pub sets: Sets,
 
     #[command(flatten)]
     pub format: FormatArg,
@@ -391,6 +402,10 @@ pub enum AlertsCommand {
     Ls(AlertsLsArgs),
     /// Print one alert
     Show(AlertsShowArgs),
+    /// Print an alert as a file that gives the same verdict anywhere: events, process tree, rule
+    Export(AlertsExportArgs),
+    /// Write an alert as a test of its rule
+    Test(AlertsTestArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -423,6 +438,30 @@ pub struct AlertsShowArgs {
     pub sets: Sets,
     #[command(flatten)]
     pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AlertsExportArgs {
+    /// Its id, or the first digits of it
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    #[command(flatten)]
+    pub sets: Sets,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AlertsTestArgs {
+    /// Its id, or a file: an alert as JSON, or what `alerts export` printed
+    #[arg(value_name = "ID|FILE")]
+    pub alert: String,
+
+    /// Directory to write it to [default: beside the rule]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub sets: Sets,
 }
 
 #[derive(Clone, Debug, Default, Args)]

@@ -6,7 +6,8 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::detection::{Gravity, Level};
-use crate::hunt::{self, Difference, Findings, Hit, Hits};
+use crate::export;
+use crate::hunt::{self, Difference, Findings, Hit, Hits, NotCollected};
 use crate::notice::now;
 use crate::offline::{Offline, OfflineError};
 use crate::recorder::Recording;
@@ -81,7 +82,7 @@ fn load_rules(config: &Config, rules: &[String], paint: Paint) -> anyhow::Result
             };
             files.push(file);
         }
-        inputs.rules.retain(|f| files.contains(&f.name) || is_filter(&f.content));
+        inputs.rules.retain(|f| files.contains(&f.name) || export::is_filter(&f.content));
         let Some(some) = load(&inputs)? else { return Ok(None) };
         offline = some;
     }
@@ -89,10 +90,6 @@ fn load_rules(config: &Config, rules: &[String], paint: Paint) -> anyhow::Result
         return Ok(None);
     }
     Ok(Some(offline))
-}
-
-fn is_filter(content: &[u8]) -> bool {
-    content.split(|b| *b == b'\n').any(|line| line.starts_with(b"filter:"))
 }
 
 fn told(findings: &Findings, started: Instant, paint: Paint) -> String {
@@ -152,14 +149,19 @@ fn rule_text(rule: &Hits, paint: Paint) -> String {
 fn limits(findings: &Findings, paint: Paint) -> String {
     let mut out = String::new();
     let warning = paint.paint(Style::Yellow, "warning");
-    for kind in &findings.not_collected {
-        let part = match kind.in_part {
-            0 => String::new(),
-            part => format!(", in {part} % of it only the rows that a rule asked for"),
-        };
+    let in_part = |k: &&NotCollected| k.whole + k.in_part >= 100;
+    for kind in findings.not_collected.iter().filter(|k| !in_part(k)) {
         out.push_str(&format!(
-            "{warning}: {} was recorded as a whole in {} % of this time{part}: hits on it may be missing\n",
-            kind.kind, kind.whole
+            "{warning}: {} was collected in {} % of this time: hits on it may be missing\n",
+            kind.kind,
+            kind.whole + kind.in_part
+        ));
+    }
+    let parts: Vec<&str> = findings.not_collected.iter().filter(in_part).map(|k| k.kind).collect();
+    if !parts.is_empty() {
+        out.push_str(&format!(
+            "of {} only the rows that a rule of that time asked for were collected\n",
+            parts.join(", ")
         ));
     }
     for problem in &findings.problems {

@@ -1,5 +1,6 @@
 //! What the commands that load a set share: files to inputs, and what to say about them.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use anyhow::Context as _;
 
 use crate::config::{Config, Rung};
 use crate::detection::{Diagnostic, Gravity};
+use crate::export::{self, Export};
+use crate::history;
 use crate::reload::{Inputs, SourceFile};
 use crate::sensor::ebpf::EbpfOptions;
 
@@ -56,6 +59,29 @@ pub fn open(path: &Path) -> anyhow::Result<Box<dyn std::io::Read>> {
     }
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(Box::new(file))
+}
+
+/// An alert that was named on the command line, and the export it was in, if it was.
+pub struct Given {
+    pub alert: serde_json::Value,
+    pub export: Option<Export>,
+}
+
+/// The alert in a file (`-` is stdin), or the one of this host with this id; `None` = there is none.
+pub fn alert(named: &str, config: &Config) -> anyhow::Result<Option<Given>> {
+    let path = Path::new(named);
+    if named != "-" && !path.is_file() {
+        return Ok(history::find(&config.state_dir(), named)?.map(|alert| Given { alert, export: None }));
+    }
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    if export::is_export(&text) {
+        let export = Export::parse(&text)?;
+        return Ok(Some(Given { alert: export.alert.clone(), export: Some(export) }));
+    }
+    let alert = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>().next();
+    let alert = alert.transpose().with_context(|| format!("{} is not JSON", path.display()))?;
+    Ok(alert.map(|alert| Given { alert, export: None }))
 }
 
 /// How the config wants the kernel side opened.

@@ -1,10 +1,11 @@
 //! `picket replay`: events from a file through the detectors.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::alert;
 use crate::detection::{Gravity, Level};
+use crate::export::{self, Export};
 use crate::offline::Offline;
 use crate::sensor::replay::Lines;
 
@@ -18,7 +19,29 @@ const NAMED: usize = 20;
 pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let effective = global.effective(&args.load.sets.sets, args.load.flags())?;
     super::log(global, &effective.config);
-    let inputs = load::inputs(effective.config)?;
+    let mut reader = match load::open(&args.file) {
+        Ok(reader) => std::io::BufReader::with_capacity(1 << 16, reader),
+        Err(e) => {
+            eprintln!("error: {}", escape_str(&format!("{e:#}")));
+            return Ok(ExitCode::BadInput);
+        }
+    };
+    let export = match export(&mut reader) {
+        Ok(export) => export,
+        Err(e) => {
+            eprintln!("error: {}", escape_str(&format!("{e:#}")));
+            return Ok(ExitCode::BadInput);
+        }
+    };
+    let inputs = match &export {
+        // Its own rules, unless others are given.
+        Some(export) if args.load.rules.is_empty() => {
+            let mut config = effective.config;
+            config.guests = load::found_guests(&config);
+            export.inputs(config)?
+        }
+        _ => load::inputs(effective.config)?,
+    };
     let cache = load::cache_dir(&inputs.config);
     let offline = match Offline::load(&inputs, args.all_log_sources, cache) {
         Ok(offline) => offline,
@@ -33,21 +56,15 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
     for d in offline.generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning && d.file.is_empty()) {
         tracing::warn!(code = %d.code, "{}", escape_str(&d.message));
     }
-    let reader = match load::open(&args.file) {
-        Ok(reader) => reader,
-        Err(e) => {
-            eprintln!("error: {}", escape_str(&format!("{e:#}")));
-            return Ok(ExitCode::BadInput);
-        }
-    };
     let failing = AtomicUsize::new(0);
+    // Ids of the alerts of an export: there are few.
+    let made: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
     let closed = AtomicBool::new(false);
     let ledger = offline.ledger.clone();
     let paint = Paint(global.color.stdout());
     let stdout = std::sync::Mutex::new(std::io::BufWriter::new(std::io::stdout()));
     let (bad, _) = offline.run(
         |feeder| {
-            let mut lines = Lines::new(reader);
             let mut bad = 0;
             let mut say = |what: &dyn std::error::Error| {
                 bad += 1;
@@ -55,6 +72,11 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
                     eprintln!("error: {}", escape_str(&crate::text::chain(what)));
                 }
             };
+            if let Some(export) = &export {
+                export::feed(export, feeder).unwrap_or_else(|e| say(&e));
+                return bad;
+            }
+            let mut lines = Lines::new(reader);
             loop {
                 match lines.read() {
                     Ok(None) => break,
@@ -78,6 +100,9 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
         |finished| {
             let mut out = stdout.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for (alert, ready) in alert::of(&finished, &ledger) {
+                made.lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .extend(export.as_ref().map(|_| alert.id.clone()));
                 if args.fail_on.is_some_and(|least: Level| alert.severity >= least) {
                     failing.fetch_add(1, Ordering::Relaxed);
                 }
@@ -107,13 +132,34 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
     if flushed.is_err() && !closed.load(Ordering::Relaxed) {
         anyhow::bail!("cannot write to stdout");
     }
+    let made = made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let other = export.as_ref().is_some_and(|export| {
+        let same = made.iter().any(|id| id == export.id());
+        let verdict = if same { "the same verdict" } else { "another verdict" };
+        eprintln!("{verdict}: the alert was {}, this run made {}", escape_str(export.id()), made.join(", "));
+        !same
+    });
     Ok(if bad > 0 {
         ExitCode::BadInput
     } else if bad_rules {
         ExitCode::BadSetup
-    } else if failing.into_inner() > 0 {
+    } else if other || failing.into_inner() > 0 {
         ExitCode::AssertionFailed
     } else {
         ExitCode::Ok
     })
 }
+
+/// The exported alert in a file, if it is one and not events. Only the beginning of events is looked at.
+fn export(reader: &mut impl std::io::BufRead) -> anyhow::Result<Option<Export>> {
+    let start = reader.fill_buf()?;
+    if !export::is_export(&String::from_utf8_lossy(&start[..start.len().min(64)])) {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    reader.take(MOST_EXPORT).read_to_string(&mut text)?;
+    Ok(Some(Export::parse(&text)?))
+}
+
+/// No export is longer.
+const MOST_EXPORT: u64 = 256 << 20;

@@ -281,6 +281,10 @@ impl Block {
         self.head(row).time
     }
 
+    pub fn kind(&self, row: usize) -> KindId {
+        self.sections[self.order[row].0 as usize].0
+    }
+
     pub fn process(&self, row: usize) -> Option<&Arc<Process>> {
         (self.head(row).process as usize).checked_sub(1).map(|at| &self.processes[at])
     }

@@ -10,6 +10,8 @@ mod bytes;
 mod processes;
 mod section;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +60,8 @@ enum Message {
     Slab(Arc<Slab>, Arc<[String]>),
     /// What was passed before is on disk when the answer comes.
     Flush(SyncSender<()>),
+    /// Nothing more comes.
+    End,
 }
 
 /// The way in. The sequencer has it.
@@ -134,9 +138,10 @@ impl Running {
         Flusher(self.messages.clone())
     }
 
-    /// After the sequencer and every flusher are gone: what is left is written.
+    /// After the sequencer has ended: what is left is written.
     pub fn finish(self) {
-        drop(self.messages);
+        // It may have ended by itself, by a panic.
+        let _ = self.messages.send(Message::End);
         if self.thread.join().is_err() {
             tracing::error!("the recorder panicked");
         }
@@ -165,7 +170,7 @@ impl Work {
                     let _ = done.try_send(());
                 }
                 Err(RecvTimeoutError::Timeout) => self.close(),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         self.close();

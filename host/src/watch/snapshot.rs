@@ -46,6 +46,21 @@ pub struct File {
     read_at: i64,
 }
 
+impl File {
+    /// A file that is on no disk: of an exported alert.
+    pub fn given(name: &str, content: &[u8]) -> File {
+        File {
+            path: name.into(),
+            name: name.to_owned(),
+            digest: hex(&Sha256::digest(content)),
+            content: content.into(),
+            root: 0,
+            stamp: Stamp::default(),
+            read_at: 0,
+        }
+    }
+}
+
 /// A file that could not be read: the rest of the snapshot stands without it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot load {}: {problem}", path.display())]

@@ -17,7 +17,7 @@ const MAX_LINKS: usize = 40;
 const MAX_ENTRIES: usize = 500_000;
 
 /// What identifies a version of a file without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     dev: u64,
     ino: u64,
