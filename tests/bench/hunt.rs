@@ -66,7 +66,9 @@ pub fn run(rules: &Path, print: &dyn Fn(Value)) {
     let bytes: u64 = files.iter().map(|f| std::fs::metadata(f).expect("a file").len()).sum();
     for copy in 1..COPIES {
         for file in &files {
-            let name = file.file_name().expect("a name").to_string_lossy().replace("0179", &format!("0{}", 180 + copy));
+            // A file is named after the time of its first event: each copy is a day later.
+            let first: u64 = file.file_stem().and_then(|s| s.to_str()?.parse().ok()).expect("a time");
+            let name = format!("{:020}.rec", first + copy as u64 * 86_400_000_000_000);
             std::fs::hard_link(file, record.join(name)).expect("a link");
         }
     }
