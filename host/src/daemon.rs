@@ -41,6 +41,7 @@ use crate::queue::{Gate, WhenFull};
 use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy, Probe};
 use crate::sensor::{Input, SensorError};
 use crate::slab::Origin;
+use crate::viewers::Viewers;
 
 /// A generation on its way to the builder, and where the builder says that it is live.
 pub struct Publish {
@@ -94,6 +95,8 @@ pub struct Shared {
     pub outbox: Outbox,
     /// The capture a running Picket writes.
     pub capture: capture::Slot,
+    /// Who watches what passes.
+    pub viewers: Arc<Viewers>,
     /// A capture of its own has reached its size.
     pub full: AtomicBool,
 }
@@ -111,6 +114,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             outbox: Outbox::default(),
             capture: capture::Slot::default(),
+            viewers: Arc::default(),
             full: AtomicBool::new(false),
         })
     }

@@ -40,5 +40,6 @@ pub mod sensor;
 pub mod slab;
 pub mod text;
 pub mod units;
+pub mod viewers;
 pub mod watch;
 mod whole;

@@ -21,6 +21,7 @@ use crate::reload::{Inputs, Loader};
 use crate::roster::{self, Running};
 use crate::sensor::ebpf::Noisy;
 use crate::text::chain;
+use crate::viewers::{ViewError, Viewer, Wish};
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
 
 /// How the config is made again: file, environment and flags as at the start.
@@ -334,6 +335,7 @@ impl control::Daemon for Front {
             "now_ns": self.started.elapsed().as_nanos() as u64,
             "ledger": self.shared.ledger.to_json(),
             "slabs_in_flight": self.shared.gate.inside(),
+            "viewers": self.shared.viewers.status(),
             "endpoints": self.deliver.as_ref().map(|d| d.status()),
             "spool": self.deliver.as_ref().map(|d| d.spool_status()),
         })
@@ -377,6 +379,13 @@ impl control::Daemon for Front {
     fn capture_end(&self) -> Json {
         let (events, bytes) = self.shared.capture.stop().unwrap_or_default();
         json!({ "events": events, "bytes": bytes })
+    }
+
+    fn watch(&self, wish: &Wish) -> Result<(Json, Viewer), ViewError> {
+        let viewer = self.shared.viewers.add(wish)?;
+        let collected: Vec<&str> =
+            self.shared.report().kinds.iter().filter(|k| k.rung.is_some()).map(|k| k.kind.name()).collect();
+        Ok((json!({ "generation": self.shared.live.load().number, "collected": collected }), viewer))
     }
 
     fn metrics(&self, out: &mut String) {
@@ -434,6 +443,10 @@ impl control::Daemon for Front {
         text.counter("picket_notices_total", "alerts of the host's own: tampering, time not watched");
         for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {
             text.sample("picket_notices_total", &[("outcome", what)], count.get() as f64);
+        }
+        text.counter("picket_viewer_lines_total", "lines for who watches; lost: the viewer was slow, narrow its filter");
+        for (what, count) in self.shared.viewers.counts() {
+            text.sample("picket_viewer_lines_total", &[("outcome", what)], count as f64);
         }
         text.counter("picket_guest_cpu_seconds_total", "processor time of a guest's threads");
         for (name, a) in self.shared.ledger.guests() {

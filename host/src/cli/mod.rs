@@ -17,6 +17,7 @@ pub mod run;
 pub mod schema;
 mod show;
 pub mod status;
+mod tail;
 pub mod terminal;
 pub mod test;
 pub mod validate;
@@ -43,6 +44,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Reload(args) => reload::run(args, global),
         Command::Rules(args) => rules::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Tail(args) => tail::run(args, global),
         Command::Fields(args) => fields::run(args, global),
         Command::Schema(args) => schema::run(args, global, crate::alert::schema),
         Command::Config(args) => config::run(args, global),

@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     usable(&state_dir)?;
     let deliver = if args.no_deliver { None } else { Some(Arc::new(start_deliver(&config)?)) };
     let shared = Shared::new(&config);
-    let alerts = Alerts::start(deliver.clone(), printer(args.format.format, global))?;
+    let alerts = Alerts::start(deliver.clone(), printer(args.format.format, global, shared.clone()))?;
     let (mut exits, (inbox, was_rejected)) = Exits::new();
     exits.book = Arc::new(Book::open(state_dir.join("memory")));
     let mut make = alerts.maker(shared.clone());
@@ -61,6 +61,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let done = Box::new(move |finished: Finished| {
         if !finished.correlated {
             passing.capture.pass(&finished.flight);
+            passing.viewers.pass(&finished.flight.slab);
         }
         make(&finished);
     });
@@ -115,6 +116,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let ended = || pipeline.ended() || alerts.ended() || keeper.ended() || reload.is_finished();
     let end = wait(&ended, &ask)?;
     tracing::info!("stopping");
+    shared.viewers.close();
     drop((ask, http, control));
     drop(front);
     // The reload thread holds lanes' exits: it ends first.
@@ -179,11 +181,12 @@ fn start_deliver(config: &Config) -> anyhow::Result<Deliver> {
     })?)
 }
 
-/// Prints each alert once it is durable.
-fn printer(format: Format, global: &Global) -> crate::daemon::Print {
+/// Prints each alert once it is durable, and shows it to who watches.
+fn printer(format: Format, global: &Global, shared: Arc<Shared>) -> crate::daemon::Print {
     let paint = Paint(global.color.stdout());
     let mut gone = false;
     Box::new(move |alert, ready| {
+        shared.viewers.alert(alert, ready);
         if gone {
             return;
         }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::capture::Limits;
+use crate::viewers::{ViewError, Viewer, Wish};
 
 pub use http::HttpServer;
-pub use socket::{Server, ask, serve};
+pub use socket::{Server, Stream, ask, serve, watch};
 
 /// Name of the socket within `state_dir`.
 pub const SOCKET: &str = "control.sock";
@@ -51,6 +52,12 @@ pub trait Daemon: Send + Sync {
         Value::Null
     }
 
+    /// Lets somebody watch what passes, with what is to be said first.
+    fn watch(&self, wish: &Wish) -> Result<(Value, Viewer), ViewError> {
+        let _ = wish;
+        Err(ViewError::Stopping)
+    }
+
     /// Whether it does its work now; the error says what is missing. `/readyz`.
     fn ready(&self) -> Result<(), String> {
         Ok(())
@@ -83,6 +90,8 @@ pub enum Request {
     CaptureRunning,
     /// Ends it.
     CaptureEnd,
+    /// Events and alerts as they pass: an answer, then a line for each until the asker leaves.
+    Watch(Wish),
 }
 
 /// Why a running picket cannot be asked, or cannot listen.
