@@ -85,6 +85,8 @@ pub struct SensorReport {
 /// What all threads share.
 pub struct Shared {
     pub live: Arc<ArcSwap<Generation>>,
+    /// The config as it was read last and was good.
+    pub config: ArcSwap<Config>,
     pub ledger: Arc<Ledger>,
     pub sensor: Mutex<SensorReport>,
     pub hashes: Arc<HashAccount>,
@@ -106,6 +108,7 @@ impl Shared {
     pub fn new(config: &Config) -> Arc<Shared> {
         Arc::new(Shared {
             live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
+            config: ArcSwap::from_pointee(config.clone()),
             ledger: Arc::default(),
             sensor: Mutex::default(),
             hashes: Arc::default(),

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::capture::{Capture, Limits};
 use crate::config::{Config, ConfigError};
+use crate::console;
 use crate::control;
 use crate::daemon::{Publish, SensorReport, Shared};
 use crate::deliver::{Deliver, write_metrics};
@@ -189,6 +190,7 @@ impl Reloader {
             deliver.reconfigure(&config.endpoint).map_err(|e| chain(&e))?;
         }
         self.config = Arc::new(config);
+        self.shared.config.store(self.config.clone());
         Ok(true)
     }
 
@@ -292,6 +294,7 @@ pub struct Front {
     pub attempts: Arc<Mutex<Attempts>>,
     pub ask: Mutex<SyncSender<Ask>>,
     pub started: Instant,
+    pub console: console::Slot,
 }
 
 impl control::Daemon for Front {
@@ -386,6 +389,14 @@ impl control::Daemon for Front {
         let collected: Vec<&str> =
             self.shared.report().kinds.iter().filter(|k| k.rung.is_some()).map(|k| k.kind.name()).collect();
         Ok((json!({ "generation": self.shared.live.load().number, "collected": collected }), viewer))
+    }
+
+    fn console(&self) -> Json {
+        self.console.link(&self.shared)
+    }
+
+    fn console_close(&self) -> Json {
+        json!({ "was_open": self.console.close() })
     }
 
     fn metrics(&self, out: &mut String) {

@@ -100,6 +100,10 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Show what runs, what is loaded, what is stale, and the ledger
     Status(StatusArgs),
+    /// Show what rules, guests and kinds do and cost, second by second
+    Top(TopArgs),
+    /// Open the console: a live page for this host's rules and alerts
+    Console(ConsoleArgs),
     /// Show events and alerts as they pass
     Tail(TailArgs),
     /// List event kinds, their fields and log sources
@@ -380,6 +384,32 @@ pub struct StatusArgs {
     /// How long to measure [default: 2s]
     #[arg(long = "for", value_name = "D", requires = "cost")]
     pub duration: Option<Period>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// q leaves. Where stdout is no terminal, one table is printed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TopArgs {
+    /// Print one table and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// How long to count before each table [default: 1s]
+    #[arg(long, value_name = "D")]
+    pub interval: Option<Period>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// Prints a link that lets one browser of this machine in, once. From elsewhere: ssh -L PORT:127.0.0.1:PORT.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConsoleArgs {
+    /// Close it, and end every session
+    #[arg(long)]
+    pub close: bool,
 
     #[command(flatten)]
     pub format: FormatArg,

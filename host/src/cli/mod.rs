@@ -4,12 +4,15 @@ pub mod args;
 pub mod capture;
 pub mod completions;
 pub mod config;
+mod console;
 mod cost;
 pub mod events_page;
 pub mod explain;
 mod fields;
 mod load;
 pub mod man;
+mod progress;
+mod rates;
 pub mod reload;
 pub mod replay;
 mod rules;
@@ -20,6 +23,7 @@ pub mod status;
 mod tail;
 pub mod terminal;
 pub mod test;
+mod top;
 pub mod validate;
 
 use std::io::Write;
@@ -44,6 +48,8 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Reload(args) => reload::run(args, global),
         Command::Rules(args) => rules::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Console(args) => console::run(args, global),
+        Command::Top(args) => top::run(args, global),
         Command::Tail(args) => tail::run(args, global),
         Command::Fields(args) => fields::run(args, global),
         Command::Schema(args) => schema::run(args, global, crate::alert::schema),

@@ -10,7 +10,7 @@ use crate::sensor::replay::Lines;
 
 use super::args::{ExitCode, Format, Global, ReplayArgs};
 use super::terminal::{Paint, escape_str};
-use super::{load, show};
+use super::{load, progress, show};
 
 /// Bad lines named on stderr; more are only counted.
 const NAMED: usize = 20;
@@ -40,6 +40,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::BadInput);
         }
     };
+    let (reader, bar) = progress::reading(&args.file, reader, global);
     let failing = AtomicUsize::new(0);
     let closed = AtomicBool::new(false);
     let ledger = offline.ledger.clone();
@@ -92,6 +93,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
             }
         },
     );
+    bar.finish_and_clear();
     let flushed = stdout.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).flush();
     if bad > NAMED {
         eprintln!("error: {} more lines could not be read", bad - NAMED);

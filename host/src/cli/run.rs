@@ -89,12 +89,13 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     }
     let generation = shared.live.load_full();
     load::report(&generation.diagnostics, &[], Paint(global.color.stderr()), Gravity::Error);
-    let front = Arc::new(Front {
+    let front = Arc::new_cyclic(|me: &std::sync::Weak<Front>| Front {
         shared: shared.clone(),
         deliver: deliver.clone(),
         attempts,
         ask: Mutex::new(ask.clone()),
         started: Instant::now(),
+        console: crate::console::Slot::new(me.clone()),
     });
     let control = control::serve(&config.control_socket(), front.clone())?;
     let http = match config.control.metrics_listen {
@@ -117,6 +118,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let end = wait(&ended, &ask)?;
     tracing::info!("stopping");
     shared.viewers.close();
+    front.console.close();
     drop((ask, http, control));
     drop(front);
     // The reload thread holds lanes' exits: it ends first.

@@ -148,6 +148,8 @@ fn converse(stream: &UnixStream, daemon: &dyn Daemon) -> io::Result<Option<Viewe
         }
         Ok(Request::CaptureRunning) => json!({"result": {"running": daemon.capturing()}}),
         Ok(Request::CaptureEnd) => json!({"result": daemon.capture_end()}),
+        Ok(Request::Console) => json!({"result": daemon.console()}),
+        Ok(Request::ConsoleClose) => json!({"result": daemon.console_close()}),
         Ok(Request::Metrics) => {
             let mut page = String::new();
             daemon.metrics(&mut page);
