@@ -455,7 +455,10 @@ impl control::Daemon for Front {
         for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {
             text.sample("picket_notices_total", &[("outcome", what)], count.get() as f64);
         }
-        text.counter("picket_viewer_lines_total", "lines for who watches; lost: the viewer was slow, narrow its filter");
+        text.counter(
+            "picket_viewer_lines_total",
+            "lines for who watches; lost: the viewer was slow, narrow its filter",
+        );
         for (what, count) in self.shared.viewers.counts() {
             text.sample("picket_viewer_lines_total", &[("outcome", what)], count as f64);
         }

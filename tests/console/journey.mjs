@@ -112,7 +112,7 @@ await picture('new');
 
 step('events, by words; by keyboard');
 await page.getByLabel('Filter', { exact: true }).fill(`CommandLine=${marker}`);
-await page.getByText('Events', { exact: true }).click();
+await page.getByRole('radio', { name: 'Events' }).check();
 // The stream that was asked for is open before anything is fired.
 await page.getByText('No event yet.').waitFor();
 await page.waitForTimeout(1000);

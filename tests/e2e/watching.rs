@@ -135,7 +135,10 @@ fn top_counts_what_happens_in_between() {
     let first = &rates["rules"][0];
     assert_eq!((first["title"].as_str(), first["state"].as_str()), (Some("First rule"), Some("live")));
     assert!(first["per_s"].as_f64() > Some(0.0) && first["hits"].as_u64() > Some(0), "{first}");
-    assert!(rates["events_per_s"].as_f64() > Some(0.0) && rates["guests"][0]["rows_per_s"].as_f64() > Some(0.0), "{rates}");
+    assert!(
+        rates["events_per_s"].as_f64() > Some(0.0) && rates["guests"][0]["rows_per_s"].as_f64() > Some(0.0),
+        "{rates}"
+    );
     let table = run.run(&["top", "--once"]).exits(0).out();
     for part in ["First rule", "sigma", "sched_process_exec", "records/s"] {
         assert!(table.contains(part), "{table}");
@@ -225,7 +228,8 @@ fn the_console_can_be_forbidden() {
     let run = Run::new();
     run.write("rules/first.yml", rule("First rule", "nothing-like-this"));
     let guests = guests();
-    let args = ["--rules", "rules", "--guests", &guests.to_string_lossy(), "--no-deliver", "--set", "console.enabled=false"];
+    let args =
+        ["--rules", "rules", "--guests", &guests.to_string_lossy(), "--no-deliver", "--set", "console.enabled=false"];
     let Some(_live) = Live::start_of(&binary(), &run, &args) else { return };
     let refused = run.run(&["console"]).exits(2);
     assert!(refused.err().contains("console.enabled"), "{}", refused.err());

@@ -22,7 +22,8 @@ pub fn run(args: &ConsoleArgs, global: &Global) -> anyhow::Result<ExitCode> {
             print(format!("{}\n", escape_str(url)).as_bytes())
         }
         (Format::Human, None) => {
-            let said = if answer["was_open"] == true { "the console is closed\n" } else { "the console was not open\n" };
+            let said =
+                if answer["was_open"] == true { "the console is closed\n" } else { "the console was not open\n" };
             print(said.as_bytes())
         }
     }

@@ -63,10 +63,7 @@ pub struct RuleRate {
 
 impl Sample {
     pub fn ask(socket: &Path) -> Result<Sample, ControlError> {
-        Ok(Sample {
-            status: control::ask(socket, &Request::Status)?,
-            rules: control::ask(socket, &Request::Rules)?,
-        })
+        Ok(Sample { status: control::ask(socket, &Request::Status)?, rules: control::ask(socket, &Request::Rules)? })
     }
 }
 

@@ -110,7 +110,8 @@ fn text(value: &Json) -> String {
 fn clock(time: &Json) -> Part {
     let time = time.as_str().unwrap_or_default();
     let whole = time.get(11..19).unwrap_or("--:--:--");
-    let fraction: String = time.get(20..).unwrap_or_default().chars().take_while(char::is_ascii_digit).take(3).collect();
+    let fraction: String =
+        time.get(20..).unwrap_or_default().chars().take_while(char::is_ascii_digit).take(3).collect();
     (Some(Style::Dim), format!("{whole}.{fraction:0<3}"))
 }
 
@@ -221,7 +222,8 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal_nor_obeyed_by_it() {
-        for about in ["\x1b[2J\u{202e}\u{9b}31m evil\n", "日本語日本語日本語日本語日本語", &"a".repeat(5000), ""] {
+        for about in ["\x1b[2J\u{202e}\u{9b}31m evil\n", "日本語日本語日本語日本語日本語", &"a".repeat(5000), ""]
+        {
             for width in [1, 20, 39, 40, 41, 80, 200] {
                 let line = human(&exec("/usr/bin/日本語", about), Some(width), Paint(false));
                 assert!(line.width() <= width, "{width}: {line}");

@@ -120,7 +120,8 @@ impl Desk {
     /// What loading says about a file, and what its tests say.
     fn check(&self, q: &Question) -> Answer {
         let _one = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let checked = self.inputs(&q.name, q.text.as_deref()).and_then(|inputs| Ok((Self::load(&inputs)?, inputs.rules)));
+        let checked =
+            self.inputs(&q.name, q.text.as_deref()).and_then(|inputs| Ok((Self::load(&inputs)?, inputs.rules)));
         match checked {
             Ok((offline, rules)) => (200, findings(offline, &rules, &q.name)),
             Err(why) => said(422, &why),
@@ -201,4 +202,3 @@ fn refusal(e: &FileError) -> Answer {
     };
     said(status, &chain(e))
 }
-

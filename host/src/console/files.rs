@@ -126,7 +126,9 @@ pub fn save(file: &RuleFile, text: &str, expected: &str) -> Result<String, FileE
 /// Makes a file that was not there, in the first rules directory.
 pub fn make(rules: &[PathBuf], name: &str, text: &str) -> Result<String, FileError> {
     let bad = || FileError::Name { name: name.to_owned() };
-    let part = |p: &str| !p.is_empty() && !p.starts_with('.') && p.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let part = |p: &str| {
+        !p.is_empty() && !p.starts_with('.') && p.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
     let ending = Path::new(name).extension().is_some_and(|e| e == "yml" || e == "yaml");
     let root = rules.iter().find(|r| r.is_dir()).and_then(|r| std::path::absolute(r).ok()).ok_or_else(bad)?;
     if !ending || name.len() > 200 || !name.split('/').all(part) {
@@ -216,7 +218,9 @@ mod tests {
     fn only_names_of_rule_files_are_known() {
         let (dir, rules) = at();
         let absolute = dir.path().join("secret.yml").display().to_string();
-        for name in ["../secret.yml", "sub/../../secret.yml", absolute.as_str(), "/etc/passwd", "", "sub", "sub/a.yml\0"] {
+        for name in
+            ["../secret.yml", "sub/../../secret.yml", absolute.as_str(), "/etc/passwd", "", "sub", "sub/a.yml\0"]
+        {
             assert!(matches!(find(&rules, name), Err(FileError::Unknown { .. })), "{name}");
         }
     }
@@ -250,7 +254,9 @@ mod tests {
         make(&rules, "sub/b.yml", "b").unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("rules/sub/b.yml")).unwrap(), "b");
         assert!(matches!(make(&rules, "sub/b.yml", "x"), Err(FileError::Exists { .. })));
-        for name in ["../b.yml", "/b.yml", "b.sh", "b.yml/", ".b.yml", "sub/../b.yml", "none/b.yml", "b\n.yml", "rule.yml.wasm"] {
+        for name in
+            ["../b.yml", "/b.yml", "b.sh", "b.yml/", ".b.yml", "sub/../b.yml", "none/b.yml", "b\n.yml", "rule.yml.wasm"]
+        {
             assert!(matches!(make(&rules, name, "x"), Err(FileError::Name { .. })), "{name}");
         }
     }

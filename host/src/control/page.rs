@@ -179,7 +179,8 @@ impl Served {
         let site = headers.get("sec-fetch-site").and_then(|v| v.to_str().ok());
         let path = request.uri().path();
         let Some(question) = path.strip_prefix("/api/") else {
-            let asset = ASSETS.iter().find(|a| a.path == path).ok_or((StatusCode::NOT_FOUND, "there is no such page"))?;
+            let asset =
+                ASSETS.iter().find(|a| a.path == path).ok_or((StatusCode::NOT_FOUND, "there is no such page"))?;
             if request.method() != Method::GET {
                 return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET"));
             }
@@ -229,7 +230,8 @@ impl Served {
         let token = token.as_ref().and_then(|b| b["token"].as_str()).unwrap_or_default();
         let failed = (StatusCode::INTERNAL_SERVER_ERROR, "no secret can be made");
         let pass = self.door.enter(token).map_err(|_| failed)?;
-        let pass = pass.ok_or((StatusCode::UNAUTHORIZED, "this link was used or is too old; run `picket console` again"))?;
+        let pass =
+            pass.ok_or((StatusCode::UNAUTHORIZED, "this link was used or is too old; run `picket console` again"))?;
         let mut response = json(StatusCode::OK, &serde_json::json!({ "key": pass.key }));
         let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Strict", self.cookie, pass.cookie);
         let cookie = HeaderValue::try_from(cookie).map_err(|_| failed)?;

@@ -72,8 +72,12 @@ impl Open {
     /// What the page sends; `more` may say a header again, or another one.
     fn question(&self, path: &str, body: &str, more: &[(&str, &str)]) -> String {
         let (host, origin) = (self.host(), format!("http://{}", self.host()));
-        let mut headers =
-            vec![("host", host.as_str()), ("origin", &origin), ("content-type", "application/json"), ("connection", "close")];
+        let mut headers = vec![
+            ("host", host.as_str()),
+            ("origin", &origin),
+            ("content-type", "application/json"),
+            ("connection", "close"),
+        ];
         for (name, value) in more {
             headers.retain(|(n, _)| n != name);
             if !value.is_empty() {
@@ -121,21 +125,39 @@ fn the_page_is_served_to_its_own_host_with_a_strict_policy() {
         let reply = open.get(asset.path, &open.host());
         assert_eq!(status(&reply), 200, "{}", asset.path);
         let policy = reply.lines().find_map(|l| l.strip_prefix("content-security-policy: ")).unwrap();
-        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"),
+            "{policy}"
+        );
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
-        for header in ["x-content-type-options: nosniff", "x-frame-options: DENY", "cache-control: no-store", "referrer-policy: no-referrer"] {
+        for header in [
+            "x-content-type-options: nosniff",
+            "x-frame-options: DENY",
+            "cache-control: no-store",
+            "referrer-policy: no-referrer",
+        ] {
             assert!(reply.contains(header), "{}: {header}", asset.path);
         }
         // The policy would not run these anyway.
-        for inline in ["<script>", "onclick=", "style=\"", "innerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+        for inline in ["<script>", "onclick=", "style=\"", "innerHTML", "insertAdjacentHTML", "document.write", "eval("]
+        {
             assert!(!asset.text.contains(inline), "{}: {inline}", asset.path);
         }
-        assert!(!asset.text.contains("https://") && !asset.text.contains("http://"), "{}: something from elsewhere", asset.path);
+        assert!(
+            !asset.text.contains("https://") && !asset.text.contains("http://"),
+            "{}: something from elsewhere",
+            asset.path
+        );
     }
     assert_eq!(status(&open.get("/../Cargo.toml", &open.host())), 404);
     let port = open.page.address.port();
     // A name that was made to lead to this address (DNS rebinding) is not ours.
-    for host in [format!("evil.example:{port}"), format!("localhost:{port}"), "127.0.0.1".to_owned(), format!("127.0.0.1:{port}.evil.example")] {
+    for host in [
+        format!("evil.example:{port}"),
+        format!("localhost:{port}"),
+        "127.0.0.1".to_owned(),
+        format!("127.0.0.1:{port}.evil.example"),
+    ] {
         assert_eq!(status(&open.get("/", &host)), 421, "{host}");
     }
     let twice = format!("GET / HTTP/1.1\r\nhost: {0}\r\nhost: evil.example\r\nconnection: close\r\n\r\n", open.host());
@@ -220,8 +242,10 @@ fn a_stream_shows_what_passes_and_ends_with_its_client() {
     let own = [("cookie", cookie.as_str()), ("x-picket-key", key.as_str())];
     let wish = json!({ "events": true, "form": "line" }).to_string();
     let mut stream = open.connect(&open.question("/api/stream", &wish, &own));
-    let viewers = |wanted: u64| while open.shared.viewers.status()["now"] != wanted {
-        std::thread::sleep(Duration::from_millis(5));
+    let viewers = |wanted: u64| {
+        while open.shared.viewers.status()["now"] != wanted {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     };
     viewers(1);
     let (mut slab, mut decoder) = (Slab::default(), Decoder::default());

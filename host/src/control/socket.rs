@@ -340,7 +340,9 @@ mod tests {
             .collect();
         let Err(error) = watch(&path, wish.clone()) else { panic!("one too many") };
         assert!(error.to_string().contains("watch already"), "{error}");
-        let Err(error) = watch(&path, Wish { kinds: vec!["nonsense".into()], ..wish.clone() }) else { panic!("no kind") };
+        let Err(error) = watch(&path, Wish { kinds: vec!["nonsense".into()], ..wish.clone() }) else {
+            panic!("no kind")
+        };
         assert!(error.to_string().contains("no kind is called `nonsense`"), "{error}");
         for _ in 0..2 * MAX_CONNECTIONS {
             ask(&path, &Request::Status).unwrap();

@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_left_out() {
-        let exec = line(kind_with("argv"), &json!({ "argv": ["curl", "-s", "http://x/"], "pathname": "/usr/bin/curl" }));
+        let exec =
+            line(kind_with("argv"), &json!({ "argv": ["curl", "-s", "http://x/"], "pathname": "/usr/bin/curl" }));
         assert_eq!(exec.about, "-s http://x/");
         assert_eq!(line(kind_with("argv"), &json!({ "argv": ["true"] })).about, "");
         let connect = kind_with("Initiated");

@@ -275,7 +275,10 @@ mod tests {
         };
         assert!(error(&["exce"], &[]).contains("did you mean `exec`?"));
         assert!(error(&[], &["Imag=x"]).contains("did you mean `Image`?"));
-        assert_eq!(Filter::new(&Wish { words: vec![String::new(); 17], ..Wish::default() }).unwrap_err(), WishError::Words);
+        assert_eq!(
+            Filter::new(&Wish { words: vec![String::new(); 17], ..Wish::default() }).unwrap_err(),
+            WishError::Words
+        );
     }
 
     #[test]
@@ -283,7 +286,9 @@ mod tests {
         let alert = json!({ "process": { "exe": "/usr/bin/nc", "pid": 41 },
             "event": { "EventData": { "ProcInfo": { "Exe": "/usr/bin/nc" }, "pathname": "/etc/shadow" } } });
         let found = |text: &str| word(text, false).unwrap().is_in_alert(&alert);
-        for text in ["process.exe=NC", "Image=/nc", "pathname=shadow", "process.pid=41", "shadow", "TargetFilename=shadow"] {
+        for text in
+            ["process.exe=NC", "Image=/nc", "pathname=shadow", "process.pid=41", "shadow", "TargetFilename=shadow"]
+        {
             assert!(found(text), "{text}");
         }
         for text in ["process.exe=curl", "process.pid=4", "Image=/etc", "nothing"] {

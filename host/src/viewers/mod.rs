@@ -314,7 +314,10 @@ mod tests {
         let batch = events.wait(Duration::ZERO).unwrap();
         assert_eq!((batch.lines.len(), batch.lost), (3, 0));
         let line = text(&batch.lines[1]);
-        assert_eq!((&line["line"]["kind"], &line["event"]["System"]["HostProcessID"]), (&json!(KINDS[0].name), &json!(1)));
+        assert_eq!(
+            (&line["line"]["kind"], &line["event"]["System"]["HostProcessID"]),
+            (&json!(KINDS[0].name), &json!(1))
+        );
         drop((events, alerts));
         viewers.pass(&slab(3));
         assert_eq!(viewers.lines.get(), 3);

@@ -2,7 +2,7 @@
 
 import { Refused, ask, login } from './api.js';
 import * as detail from './detail.js';
-import { shown } from './dom.js';
+import { counted, shown } from './dom.js';
 import * as editor from './editor.js';
 import * as rules from './rules.js';
 import * as stream from './stream.js';
@@ -46,7 +46,7 @@ function link(up, error) {
 
 function generation(status) {
   const g = status.generation ?? {};
-  const parts = [`generation ${g.number} live`, `${g.rules} rules`];
+  const parts = [`generation ${g.number} live`, counted(g.rules, 'rule')];
   const why = [];
   if (g.settling) parts.push('settling');
   if (g.refused) why.push(`the last set was refused: ${g.refused}`);

@@ -57,10 +57,10 @@ export function explanation(said) {
   const nodes = said.nodes ?? [];
   const items = nodes.map((n) => h('li', { class: n.holds ? 'holds' : 'fails' },
     h('span', { class: 'mark' }, n.holds ? 'yes' : 'no'), ' ', foreign(n.label, 'label'),
-    n.field ? [' ', foreign(n.field, 'field-name'), ' ', foreign(n.pattern, 'pattern'),
-      h('div', { class: 'actual' }, 'is ', foreign(n.actual.slice(0, 500)), n.reason ? [' (', foreign(n.reason), ')'] : null)]
-      : n.reason ? [' ', foreign(n.reason, 'reason')] : null,
-    n.line > 0 ? h('span', { class: 'quiet' }, ` line ${n.line}`) : null));
+    n.field ? [' ', foreign(n.field, 'field-name'), ' ', foreign(n.pattern, 'pattern')] : null,
+    n.reason ? [' ', foreign(n.reason, 'reason')] : null,
+    n.line > 0 ? h('span', { class: 'quiet' }, ` line ${n.line}`) : null,
+    n.field ? h('div', { class: 'actual' }, 'is ', foreign(n.actual.slice(0, 500))) : null));
   const roots = [];
   nodes.forEach((n, i) => {
     if (n.parent >= i) roots.push(items[i]);

@@ -10,7 +10,7 @@ export function h(tag, props = {}, ...children) {
     else if (value === true) element.setAttribute(name, '');
     else element.setAttribute(name, String(value));
   }
-  element.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  element.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
   return element;
 }
 
@@ -61,6 +61,11 @@ export function reachable(list) {
   if (!list.querySelector('button.row[tabindex="0"]')) {
     list.querySelector('button.row')?.setAttribute('tabindex', '0');
   }
+}
+
+/** `1 rule`, `2 rules`. */
+export function counted(number, word) {
+  return `${number} ${word}${number === 1 ? '' : 's'}`;
 }
 
 /** A badge of a level. */

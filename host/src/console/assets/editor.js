@@ -133,6 +133,7 @@ function view(got, rule) {
     said.replaceChildren(h('p', { class: kind }, words), ...diagnostics(answer, box));
     if (answer.why) said.append(h('p', { class: 'problem' }, answer.why));
     await refresh();
+    describe(ruleOf(null, file.name));
     if (was === null) {
       name.disabled = true;
       for (const button of pane.querySelectorAll('.actions > [hidden]')) button.hidden = false;
@@ -161,14 +162,19 @@ function view(got, rule) {
       save();
     }
   });
-  const reasons = rule?.reasons ?? [];
+  const facts = h('div');
+  const describe = (r) => facts.replaceChildren(...(r ? [
+    h('p', {}, h('span', { class: `state ${r.stale ? 'stale' : r.state}` }, r.stale ? 'stale' : r.state), ' ',
+      h('span', { class: 'quiet' }, shown(r.log_source ?? ''))),
+    r.stale ? h('p', { class: 'problem' }, 'An older version is live: ', foreign(r.stale)) : null,
+    ...(r.reasons ?? []).map((reason) => h('p', { class: r.state === 'live' ? 'quiet' : 'problem' }, foreign(reason.message),
+      reason.help ? [' ', foreign(reason.help)] : null)),
+  ] : []).filter(Boolean));
+  describe(rule);
   pane.replaceChildren(...[
     h('div', { class: 'headline' }, rule?.level ? badge(rule.level) : null, h('h2', {}, foreign(rule?.title ?? (isNew ? 'New rule' : got.name)))),
     name ?? h('p', { class: 'quiet file' }, foreign(got.name)),
-    rule ? h('p', {}, h('span', { class: `state ${rule.stale ? 'stale' : rule.state}` }, rule.stale ? 'stale' : rule.state), ' ',
-      h('span', { class: 'quiet' }, shown(rule.log_source ?? ''))) : null,
-    rule?.stale ? h('p', { class: 'problem' }, 'An older version is live: ', foreign(rule.stale)) : null,
-    ...reasons.map((r) => h('p', { class: rule.state === 'live' ? 'quiet' : 'problem' }, foreign(r.message), r.help ? [' ', foreign(r.help)] : null)),
+    facts,
     h('div', { class: 'edit' }, gutter, box),
     h('div', { class: 'actions' },
       h('button', { type: 'button', class: 'main', id: 'save', onclick: save }, 'Save'),

@@ -1,7 +1,7 @@
 // The list of rules: whether each can fire, and how often it did.
 
 import { ask } from './api.js';
-import { badge, foreign, h, reachable, shown, walkable } from './dom.js';
+import { badge, counted, foreign, h, reachable, shown, walkable } from './dom.js';
 
 const list = document.getElementById('rules');
 const filter = document.getElementById('rule-filter');
@@ -41,7 +41,7 @@ export async function refresh() {
 function hits(rule) {
   if (rule.hits === null || rule.hits === undefined) return '';
   if (rule.hits === 0) return 'no hit';
-  return `${rule.hits} ${rule.hits === 1 ? 'hit' : 'hits'}, last ${(rule.last_hit ?? '').slice(11, 19)}`;
+  return `${counted(rule.hits, 'hit')}, last ${(rule.last_hit ?? '').slice(11, 19)}`;
 }
 
 function row(rule) {
