@@ -173,10 +173,11 @@ fn fit(parts: &[Part], width: usize, paint: Paint) -> String {
         }
         let mut kept = String::new();
         let mut cut = false;
+        let characters = text.chars().count();
         for (n, c) in text.chars().enumerate() {
             let wide = c.width().unwrap_or(0);
             // One column is left for the mark of what is cut.
-            let last = n + 1 == text.chars().count() && i + 1 == parts.len();
+            let last = n + 1 == characters && i + 1 == parts.len();
             if n >= PART && width == usize::MAX || wide + usize::from(!last) > room {
                 cut = true;
                 break;

@@ -191,7 +191,7 @@ fn sections(rates: &Rates) -> [Section; 3] {
         Section {
             title: "rules",
             head: ["rule", "hits/s", "hits", "last", "level", "state"],
-            widths: [0, 9, 9, 9, 14, 13],
+            widths: [0, 7, 8, 9, 13, 12],
             rows: rules.collect(),
             hot: 1,
             colour: Color::Yellow,

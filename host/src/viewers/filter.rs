@@ -46,9 +46,9 @@ pub struct Wish {
 /// Why a wish cannot be granted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WishError {
-    #[error("no kind is called `{name}`{hint}; `picket fields` lists them")]
+    #[error("no kind is called `{name}`{hint}: `picket fields` lists them")]
     Kind { name: String, hint: String },
-    #[error("no event has the field `{name}`{hint}; `picket fields` lists them")]
+    #[error("no event has the field `{name}`{hint}: `picket fields` lists them")]
     Field { name: String, hint: String },
     #[error("a filter has at most {MAX_WORDS} words")]
     Words,
@@ -153,7 +153,7 @@ fn nearest_kind(name: &str) -> Option<&'static str> {
 }
 
 fn hint(nearest: Option<&str>) -> String {
-    nearest.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+    nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
 }
 
 fn word(text: &str, events: bool) -> Result<Word, WishError> {

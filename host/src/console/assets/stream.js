@@ -62,6 +62,7 @@ function say() {
   const rows = list.querySelectorAll('button.row').length;
   if (rows >= MOST) parts.push(`the newest ${MOST}`);
   state.textContent = parts.join(' · ');
+  state.className = trouble ? 'problem' : 'quiet';
 }
 
 function draw() {
@@ -128,6 +129,7 @@ export async function restart() {
       if (own.signal.aborted) return;
       if (error instanceof Refused && error.status === 400) {
         trouble = error.message;
+        list.replaceChildren();
         say();
         return;
       }
