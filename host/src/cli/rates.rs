@@ -194,7 +194,7 @@ mod tests {
         assert_eq!((guest.rows_per_s, guest.ns_per_row, guest.queued_slabs, guest.traps), (1000.0, Some(500.0), 2, 1));
         assert!((guest.core - 0.0005).abs() < 1e-9);
         assert_eq!(rates.rules.iter().map(|r| r.title.as_str()).collect::<Vec<_>>(), ["B", "A", "c.yml"]);
-        assert_eq!(rates.rules[0].per_s, 100.0);
+        assert_eq!((rates.rules[0].hits, rates.rules[0].per_s.to_string()), (300, "100".to_owned()));
     }
 
     #[test]

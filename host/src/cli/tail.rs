@@ -29,7 +29,7 @@ pub fn run(args: &TailArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let collected: Vec<&str> = hello["collected"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
     for kind in args.kinds.iter().flat_map(|k| kinds_called(k)).filter_map(crate::kind::KindId::spec) {
-        if !collected.contains(&kind.name) && kind.record != 0 && global.quiet == 0 {
+        if !collected.contains(&kind.name) && picket_ebpf::Kind::from_id(kind.record).is_some() && global.quiet == 0 {
             eprintln!("{} is not collected: no loaded rule or guest asks for it", kind.name);
         }
     }

@@ -28,14 +28,13 @@ impl Slot {
             return json!({ "error": "the config says console.enabled = false" });
         }
         let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = match &*page {
-            Some(open) => open.link(),
-            None => {
-                let desk = Desk::new(self.daemon.clone(), shared.clone(), host_facts::origin().hostname);
-                match Page::open(config.port, desk) {
-                    Ok(opened) => page.insert(opened).link(),
-                    Err(e) => return json!({ "error": chain(&e) }),
-                }
+        let link = if let Some(open) = &*page {
+            open.link()
+        } else {
+            let desk = Desk::new(self.daemon.clone(), shared.clone(), host_facts::origin().hostname);
+            match Page::open(config.port, desk) {
+                Ok(opened) => page.insert(opened).link(),
+                Err(e) => return json!({ "error": chain(&e) }),
             }
         };
         match link {

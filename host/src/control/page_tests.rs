@@ -84,7 +84,7 @@ impl Open {
                 headers.push((name, value));
             }
         }
-        let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+        let headers: String = headers.iter().flat_map(|(n, v)| [n, ": ", v, "\r\n"]).collect();
         format!("POST {path} HTTP/1.1\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
     }
 

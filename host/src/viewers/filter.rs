@@ -185,10 +185,10 @@ impl Word {
         match slab.value(row, access) {
             Value::Absent | Value::Null | Value::Unavailable => false,
             Value::Text(text) => self.holds(text),
-            Value::Unsigned(v) => self.is_number(v),
-            Value::Signed(v) => self.is_number(v),
-            Value::Float(v) => self.is_number(v),
-            Value::Bool(v) => self.is_number(v),
+            Value::Unsigned(v) => self.is_number(&v),
+            Value::Signed(v) => self.is_number(&v),
+            Value::Float(v) => self.is_number(&v),
+            Value::Bool(v) => self.is_number(&v),
             Value::Time(t) => self.holds(kind::time_text(t).as_bytes()),
             Value::List(list) => {
                 let mut found = false;
@@ -220,7 +220,7 @@ impl Word {
     }
 
     /// A part of a number is nothing that anybody looks for.
-    fn is_number(&self, number: impl ToString) -> bool {
+    fn is_number(&self, number: &impl ToString) -> bool {
         number.to_string().as_bytes() == self.text
     }
 }

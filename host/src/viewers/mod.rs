@@ -74,7 +74,7 @@ struct View {
     /// For a viewer with a thread of its own.
     bell: Condvar,
     /// For one that is a task.
-    notify: Notify,
+    wakes: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Viewers {
             return Err(ViewError::TooMany);
         }
         self.of_events.fetch_add(usize::from(filter.events), Ordering::Relaxed);
-        let view = View { filter, queue: Mutex::default(), bell: Condvar::new(), notify: Notify::new() };
+        let view = View { filter, queue: Mutex::default(), bell: Condvar::new(), wakes: Notify::new() };
         let view = Arc::new(view);
         inner.views.push(view.clone());
         Ok(Viewer { viewers: self.clone(), view })
@@ -217,7 +217,7 @@ impl Inner {
 impl View {
     fn wake(&self) {
         self.bell.notify_one();
-        self.notify.notify_one();
+        self.wakes.notify_one();
     }
 }
 
@@ -245,7 +245,7 @@ impl Viewer {
     pub async fn next(&self) -> Option<Batch> {
         loop {
             // Asked for before the look, so that nothing is missed between the two.
-            let woken = self.view.notify.notified();
+            let woken = self.view.wakes.notified();
             let batch = lock(&self.view.queue).take()?;
             if !batch.is_empty() {
                 return Some(batch);
