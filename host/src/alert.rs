@@ -395,7 +395,7 @@ impl Alert {
 }
 
 /// JSON may carry DEL and C1 controls raw; a terminal would obey them.
-fn escape_controls(line: String) -> String {
+pub(crate) fn escape_controls(line: String) -> String {
     let control = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
     if !line.contains(control) {
         return line;

@@ -42,6 +42,7 @@ use crate::queue::{Gate, WhenFull};
 use crate::sensor::ebpf::{Counters, Ebpf, KindStatus, Noisy, Probe};
 use crate::sensor::{Input, SensorError};
 use crate::slab::Origin;
+use crate::viewers::Viewers;
 
 /// A generation on its way to the builder, and where the builder says that it is live.
 pub struct Publish {
@@ -85,6 +86,8 @@ pub struct SensorReport {
 /// What all threads share.
 pub struct Shared {
     pub live: Arc<ArcSwap<Generation>>,
+    /// The config as it was read last and was good.
+    pub config: ArcSwap<Config>,
     pub ledger: Arc<Ledger>,
     pub sensor: Mutex<SensorReport>,
     pub hashes: Arc<HashAccount>,
@@ -95,6 +98,8 @@ pub struct Shared {
     pub outbox: Outbox,
     /// The capture a running Picket writes.
     pub capture: capture::Slot,
+    /// Who watches what passes.
+    pub viewers: Arc<Viewers>,
     /// A capture of its own has reached its size.
     pub full: AtomicBool,
 }
@@ -104,6 +109,7 @@ impl Shared {
     pub fn new(config: &Config) -> Arc<Shared> {
         Arc::new(Shared {
             live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
+            config: ArcSwap::from_pointee(config.clone()),
             ledger: Arc::default(),
             sensor: Mutex::default(),
             hashes: Arc::default(),
@@ -112,6 +118,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             outbox: Outbox::default(),
             capture: capture::Slot::default(),
+            viewers: Arc::default(),
             full: AtomicBool::new(false),
         })
     }

@@ -97,8 +97,8 @@ struct Gathered {
     values: HashMap<String, HashMap<String, u64>>,
 }
 
-/// Runs a loaded set over a recording. `progress` is told how many bytes of how many are behind.
-pub fn run(offline: Offline, recording: &mut Recording, progress: &mut dyn FnMut(u64, u64)) -> Findings {
+/// Runs a loaded set over a recording. `progress` is told how many of its bytes are behind.
+pub fn run(offline: Offline, recording: &mut Recording, progress: &mut dyn FnMut(u64)) -> Findings {
     let interest = offline.generation.interest.clone();
     // Rules without a hit are told too.
     let analytics: Vec<_> = offline.generation.guests().flat_map(|g| g.plan.analytics.clone()).collect();
@@ -130,7 +130,7 @@ pub fn run(offline: Offline, recording: &mut Recording, progress: &mut dyn FnMut
                         events += 1;
                     }
                 }
-                progress(recording.done, recording.size);
+                progress(recording.done);
             }
             events
         },

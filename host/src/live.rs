@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::capture::{Capture, Limits};
 use crate::config::{Config, ConfigError};
+use crate::console;
 use crate::control;
 use crate::daemon::{Publish, SensorReport, Shared};
 use crate::deliver::{Deliver, write_metrics};
@@ -22,6 +23,7 @@ use crate::reload::{Inputs, Loader};
 use crate::roster::{self, Running};
 use crate::sensor::ebpf::Noisy;
 use crate::text::chain;
+use crate::viewers::{ViewError, Viewer, Wish};
 use crate::watch::{Event, FileSet, Snapshot, WatchOptions, Watcher};
 
 /// How the config is made again: file, environment and flags as at the start.
@@ -189,6 +191,7 @@ impl Reloader {
             deliver.reconfigure(&config.endpoint).map_err(|e| chain(&e))?;
         }
         self.config = Arc::new(config);
+        self.shared.config.store(self.config.clone());
         Ok(true)
     }
 
@@ -294,6 +297,7 @@ pub struct Front {
     /// Where events are recorded.
     pub recording: Option<Flusher>,
     pub started: Instant,
+    pub console: console::Slot,
 }
 
 impl control::Daemon for Front {
@@ -337,6 +341,7 @@ impl control::Daemon for Front {
             "now_ns": self.started.elapsed().as_nanos() as u64,
             "ledger": self.shared.ledger.to_json(),
             "slabs_in_flight": self.shared.gate.inside(),
+            "viewers": self.shared.viewers.status(),
             "endpoints": self.deliver.as_ref().map(|d| d.status()),
             "spool": self.deliver.as_ref().map(|d| d.spool_status()),
         })
@@ -385,6 +390,21 @@ impl control::Daemon for Front {
     fn capture_end(&self) -> Json {
         let (events, bytes) = self.shared.capture.stop().unwrap_or_default();
         json!({ "events": events, "bytes": bytes })
+    }
+
+    fn watch(&self, wish: &Wish) -> Result<(Json, Viewer), ViewError> {
+        let viewer = self.shared.viewers.add(wish)?;
+        let collected: Vec<&str> =
+            self.shared.report().kinds.iter().filter(|k| k.rung.is_some()).map(|k| k.kind.name()).collect();
+        Ok((json!({ "generation": self.shared.live.load().number, "collected": collected }), viewer))
+    }
+
+    fn console(&self) -> Json {
+        self.console.link(&self.shared)
+    }
+
+    fn console_close(&self) -> Json {
+        json!({ "was_open": self.console.close() })
     }
 
     fn metrics(&self, out: &mut String) {
@@ -459,6 +479,13 @@ impl control::Daemon for Front {
         text.counter("picket_history_total", "alerts kept for whoever asks later, and files that had to go");
         for (what, count) in [("kept", &h.kept), ("failed", &h.failed), ("dropped-file", &h.dropped_files)] {
             text.sample("picket_history_total", &[("outcome", what)], count.get() as f64);
+        }
+        text.counter(
+            "picket_viewer_lines_total",
+            "lines for who watches; lost: the viewer was slow, narrow its filter",
+        );
+        for (what, count) in self.shared.viewers.counts() {
+            text.sample("picket_viewer_lines_total", &[("outcome", what)], count as f64);
         }
         text.counter("picket_guest_cpu_seconds_total", "processor time of a guest's threads");
         for (name, a) in self.shared.ledger.guests() {

@@ -104,6 +104,12 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Show what runs, what is loaded, what is stale, and the ledger
     Status(StatusArgs),
+    /// Show what rules, guests and kinds do and cost, second by second
+    Top(TopArgs),
+    /// Open the console: a live page for this host's rules and alerts
+    Console(ConsoleArgs),
+    /// Show events and alerts as they pass
+    Tail(TailArgs),
     /// List event kinds, their fields and log sources
     Fields(FieldsArgs),
     /// Print a JSON Schema
@@ -494,6 +500,71 @@ pub struct StatusArgs {
 
     #[command(flatten)]
     pub format: FormatArg,
+}
+
+/// q leaves. Where stdout is no terminal, one table is printed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TopArgs {
+    /// Print one table and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// How long to count before each table [default: 1s]
+    #[arg(long, value_name = "D")]
+    pub interval: Option<Period>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// Prints a link that lets one browser of this machine in, once. From elsewhere: ssh -L PORT:127.0.0.1:PORT.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConsoleArgs {
+    /// Close it, and end every session
+    #[arg(long)]
+    pub close: bool,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// Without --events and --alerts both are shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TailArgs {
+    /// Show events: those that the loaded rules and guests ask for
+    #[arg(long)]
+    pub events: bool,
+
+    /// Show alerts
+    #[arg(long)]
+    pub alerts: bool,
+
+    /// Only events of this kind, like exec or sched_process_exec; may be given more than once
+    #[arg(long = "kind", value_name = "KIND", conflicts_with = "alerts")]
+    pub kinds: Vec<String>,
+
+    /// Only this process and those it started
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+
+    /// Only alerts of this level or a higher one
+    #[arg(long, value_name = "LEVEL", value_parser = level(), conflicts_with = "events")]
+    pub level: Option<Level>,
+
+    /// Only alerts of this rule: its id, or a part of its title or file
+    #[arg(long, value_name = "RULE", conflicts_with = "events")]
+    pub rule: Option<String>,
+
+    /// End after so many
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+
+    /// Words that must be found, whatever their case: a text anywhere, or FIELD=TEXT, like Image=/curl
+    #[arg(value_name = "FILTER")]
+    pub words: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]

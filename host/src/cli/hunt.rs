@@ -15,7 +15,7 @@ use crate::reload::Inputs;
 
 use super::args::{ExitCode, Format, Global, HuntArgs};
 use super::terminal::{Paint, Style, escape_str, escape_to};
-use super::{load, print};
+use super::{load, print, progress};
 
 /// Longest value shown.
 const VALUE: usize = 100;
@@ -51,7 +51,10 @@ fn hunt(args: &HuntArgs, global: &Global, config: &Config, rules: &[String]) -> 
     let Some(offline) = load_rules(config, rules, paint)? else { return Ok(None) };
     let from = now().saturating_sub(args.since.duration().as_nanos() as u64);
     let mut recording = Recording::open(&config.state_dir(), from..=u64::MAX)?;
-    Ok(Some(hunt::run(offline, &mut recording, &mut |_, _| {})))
+    let bar = progress::bytes(recording.size, global);
+    let findings = hunt::run(offline, &mut recording, &mut |done| bar.set_position(done));
+    bar.finish_and_clear();
+    Ok(Some(findings))
 }
 
 /// Files and directories are loaded as they are; a rule named by its id or title, or all of the config, with the filters of the config.

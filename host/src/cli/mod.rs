@@ -5,6 +5,7 @@ pub mod args;
 pub mod capture;
 pub mod completions;
 pub mod config;
+mod console;
 mod cost;
 pub mod events_page;
 pub mod explain;
@@ -12,6 +13,8 @@ mod fields;
 mod hunt;
 mod load;
 pub mod man;
+mod progress;
+mod rates;
 pub mod reload;
 pub mod replay;
 mod rules;
@@ -19,8 +22,10 @@ pub mod run;
 pub mod schema;
 mod show;
 pub mod status;
+mod tail;
 pub mod terminal;
 pub mod test;
+mod top;
 pub mod validate;
 
 use std::io::Write;
@@ -47,6 +52,9 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Rules(args) => rules::run(args, global),
         Command::Alerts(args) => alerts::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Console(args) => console::run(args, global),
+        Command::Top(args) => top::run(args, global),
+        Command::Tail(args) => tail::run(args, global),
         Command::Fields(args) => fields::run(args, global),
         Command::Schema(args) => schema::run(args, global, crate::alert::schema),
         Command::Config(args) => config::run(args, global),

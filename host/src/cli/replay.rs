@@ -11,7 +11,7 @@ use crate::sensor::replay::Lines;
 
 use super::args::{ExitCode, Format, Global, ReplayArgs};
 use super::terminal::{Paint, escape_str};
-use super::{load, show};
+use super::{load, progress, show};
 
 /// Bad lines named on stderr; more are only counted.
 const NAMED: usize = 20;
@@ -19,13 +19,14 @@ const NAMED: usize = 20;
 pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let effective = global.effective(&args.load.sets.sets, args.load.flags())?;
     super::log(global, &effective.config);
-    let mut reader = match load::open(&args.file) {
-        Ok(reader) => std::io::BufReader::with_capacity(1 << 16, reader),
+    let (reader, bar) = match load::open(&args.file) {
+        Ok(reader) => progress::reading(&args.file, reader, global),
         Err(e) => {
             eprintln!("error: {}", escape_str(&format!("{e:#}")));
             return Ok(ExitCode::BadInput);
         }
     };
+    let mut reader = std::io::BufReader::with_capacity(1 << 16, reader);
     let export = match export(&mut reader) {
         Ok(export) => export,
         Err(e) => {
@@ -117,6 +118,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
             }
         },
     );
+    bar.finish_and_clear();
     let flushed = stdout.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).flush();
     if bad > NAMED {
         eprintln!("error: {} more lines could not be read", bad - NAMED);

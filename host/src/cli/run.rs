@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let shared = Shared::new(&config);
     let history = History::open(&state_dir, config.history.max_bytes.bytes());
     let history = history.with_context(|| format!("cannot keep alerts in {}", state_dir.display()))?;
-    let print = printer(args.format.format, global);
+    let print = printer(args.format.format, global, shared.clone());
     let alerts = Alerts::start(deliver.clone(), history, shared.ledger.clone(), print)?;
     let (mut exits, (inbox, was_rejected)) = Exits::new();
     exits.book = Arc::new(Book::open(state_dir.join("memory")));
@@ -72,6 +72,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
             if let Some(recorder) = &mut recorder {
                 recorder.pass(&finished.flight);
             }
+            passing.viewers.pass(&finished.flight.slab);
         }
         make(&finished);
     });
@@ -99,13 +100,14 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     }
     let generation = shared.live.load_full();
     load::report(&generation.diagnostics, &[], Paint(global.color.stderr()), Gravity::Error);
-    let front = Arc::new(Front {
+    let front = Arc::new_cyclic(|me: &std::sync::Weak<Front>| Front {
         shared: shared.clone(),
         deliver: deliver.clone(),
         attempts,
         ask: Mutex::new(ask.clone()),
         recording: recording.as_ref().map(recorder::Running::flusher),
         started: Instant::now(),
+        console: crate::console::Slot::new(me.clone()),
     });
     let control = control::serve(&config.control_socket(), front.clone())?;
     let http = match config.control.metrics_listen {
@@ -127,6 +129,8 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let ended = || pipeline.ended() || alerts.ended() || keeper.ended() || reload.is_finished();
     let end = wait(&ended, &ask)?;
     tracing::info!("stopping");
+    shared.viewers.close();
+    front.console.close();
     drop((ask, http, control));
     drop(front);
     // The reload thread holds lanes' exits: it ends first.
@@ -194,11 +198,12 @@ fn start_deliver(config: &Config) -> anyhow::Result<Deliver> {
     })?)
 }
 
-/// Prints each alert once it is durable.
-fn printer(format: Format, global: &Global) -> crate::daemon::Print {
+/// Prints each alert once it is durable, and shows it to who watches.
+fn printer(format: Format, global: &Global, shared: Arc<Shared>) -> crate::daemon::Print {
     let paint = Paint(global.color.stdout());
     let mut gone = false;
     Box::new(move |alert, ready| {
+        shared.viewers.alert(alert, ready);
         if gone {
             return;
         }

@@ -156,6 +156,12 @@ fn human(s: &Json) -> String {
         "detections {} = alerts {} + internal {} + duplicates {}",
         d["reported"], d["alerts"], d["internal"], d["duplicates"]
     );
+    let v = &s["viewers"];
+    let _ = writeln!(
+        out,
+        "viewers {} of {}: lines {}, lost {}; refused viewers {}",
+        v["now"], v["most"], v["lines"], v["lost"], v["refused"]
+    );
     for ep in s["endpoints"].as_array().into_iter().flatten() {
         let _ = writeln!(
             out,

@@ -13,7 +13,7 @@ use crate::watch::{Event, WatchOptions, Watcher};
 
 use super::args::{ExitCode, Format, Global, TestArgs};
 use super::terminal::{Paint, Style, escape_str};
-use super::{load, print, validate};
+use super::{load, print, progress, validate};
 
 pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let mut config = global.effective(&[], Vec::new())?.config;
@@ -92,7 +92,9 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
         }
     };
     let diagnostics: Vec<Diagnostic> = offline.generation.diagnostics.clone();
+    let bar = progress::working("running the tests", global);
     let report = ruletest::run(offline, &inputs.rules);
+    bar.finish_and_clear();
     let bad_rules = diagnostics.iter().any(|d| d.gravity == Gravity::Error);
     match args.format.format {
         Format::Json => {
@@ -116,7 +118,10 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
 }
 
 fn mutate(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<ExitCode> {
-    let report = match mutate::run(inputs, load::cache_dir(&inputs.config).as_ref()) {
+    let bar = progress::working("trying the changes", global);
+    let mutated = mutate::run(inputs, load::cache_dir(&inputs.config).as_ref());
+    bar.finish_and_clear();
+    let report = match mutated {
         Ok(report) => report,
         Err(e) => {
             eprintln!("error: {}", escape_str(&crate::text::chain(&e)));

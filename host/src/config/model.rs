@@ -80,6 +80,9 @@ pub struct Config {
     /// How the running Picket is asked and scraped.
     pub control: ControlConfig,
 
+    /// The page of `picket console`.
+    pub console: ConsoleConfig,
+
     /// What Picket says about itself, on stderr.
     pub log: LogConfig,
 }
@@ -105,6 +108,7 @@ impl Default for Config {
             history: HistoryConfig::default(),
             recorder: RecorderConfig::default(),
             control: ControlConfig::default(),
+            console: ConsoleConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -390,6 +394,23 @@ pub struct ControlConfig {
     /// Address that serves `/metrics`, `/healthz` and `/readyz`, like `127.0.0.1:9464`. Default: none is served.
     #[schemars(with = "Option<String>", extend("format" = "socket-address"))]
     pub metrics_listen: Option<SocketAddr>,
+}
+
+/// The page of `picket console`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsoleConfig {
+    /// Let `picket console` open it. Nothing listens until somebody who may use the control socket asks for it.
+    pub enabled: bool,
+
+    /// Port on 127.0.0.1; it listens nowhere else. 0 = any that is free. Read when it is opened.
+    pub port: u16,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> ConsoleConfig {
+        ConsoleConfig { enabled: true, port: 0 }
+    }
 }
 
 /// What Picket says about itself, on stderr.

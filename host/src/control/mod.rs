@@ -2,6 +2,7 @@
 //! neither reaches into another room.
 
 mod http;
+mod page;
 mod socket;
 pub mod text;
 
@@ -11,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::capture::Limits;
+use crate::viewers::{ViewError, Viewer, Wish};
 
 pub use http::HttpServer;
-pub use socket::{Server, ask, serve};
+pub use page::Page;
+pub use socket::{Server, Stream, ask, serve, watch};
 
 /// Name of the socket within `state_dir`.
 pub const SOCKET: &str = "control.sock";
@@ -56,6 +59,22 @@ pub trait Daemon: Send + Sync {
         Value::Null
     }
 
+    /// Lets somebody watch what passes, with what is to be said first.
+    fn watch(&self, wish: &Wish) -> Result<(Value, Viewer), ViewError> {
+        let _ = wish;
+        Err(ViewError::Stopping)
+    }
+
+    /// Opens the console, where it is not open, and tells a link that lets one in; an `error` in the answer says why not.
+    fn console(&self) -> Value {
+        serde_json::json!({ "error": "this process has no console" })
+    }
+
+    /// Closes the console and ends every session; whether it was open.
+    fn console_close(&self) -> Value {
+        Value::Null
+    }
+
     /// Whether it does its work now; the error says what is missing. `/readyz`.
     fn ready(&self) -> Result<(), String> {
         Ok(())
@@ -90,6 +109,12 @@ pub enum Request {
     CaptureEnd,
     /// Writes what passed so far into the recording.
     Flush,
+    /// A link to the console, which is opened if need be.
+    Console,
+    /// Closes it.
+    ConsoleClose,
+    /// Events and alerts as they pass: an answer, then a line for each until the asker leaves.
+    Watch(Wish),
 }
 
 /// Why a running picket cannot be asked, or cannot listen.
@@ -116,6 +141,9 @@ pub enum ControlError {
     /// The socket cannot be made.
     #[error("cannot listen at {path}")]
     Listen { path: PathBuf, source: std::io::Error },
+    /// The console's port cannot be opened.
+    #[error("the console cannot listen at {address}; choose another console.port")]
+    Console { address: std::net::SocketAddr, source: std::io::Error },
     /// The metrics port cannot be opened.
     #[error("cannot listen at metrics_listen = \"{address}\"")]
     Http { address: std::net::SocketAddr, source: std::io::Error },

@@ -1,4 +1,5 @@
-//! The control socket: newline JSON, one question and one answer per connection.
+//! The control socket: newline JSON, one question and one answer per connection. `watch` goes on after its answer: it has no
+//! part in the bound of questions, because viewers have their own.
 //!
 //! Only the owner may connect (mode 0600, and never anything wider: the socket is bound in a private directory and then
 //! renamed into place). Bounds: [`MAX_CONNECTIONS`], [`MAX_REQUEST`], [`PATIENCE`].
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{ControlError, Daemon, Request};
 use crate::capture::Limits;
+use crate::viewers::{Viewer, Wish};
 
 /// Questions answered at once; more are refused.
 const MAX_CONNECTIONS: usize = 16;
@@ -26,6 +28,8 @@ const MAX_REQUEST: u64 = 4 * 1024;
 const MAX_ANSWER: u64 = 64 << 20;
 /// For one read or write on the socket.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a viewer that sees nothing is looked after: it may have left.
+const LOOK: Duration = Duration::from_secs(1);
 /// For the answer to a reload, which compiles guests.
 const RELOAD_PATIENCE: Duration = Duration::from_mins(10);
 
@@ -105,15 +109,18 @@ fn accept(listener: &UnixListener, daemon: &Arc<dyn Daemon>, stop: &AtomicBool) 
         }
         if open.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
             open.fetch_sub(1, Ordering::AcqRel);
-            let _ = answer(stream, &json!({"error": "too many questions at once"}));
+            let _ = answer(&stream, &json!({"error": "too many questions at once"}));
             continue;
         }
         let (daemon, counted) = (daemon.clone(), open.clone());
         let spawned = std::thread::Builder::new().name("control-answer".to_owned()).spawn(move || {
-            if let Err(e) = converse(stream, &*daemon) {
+            let asked = converse(&stream, &*daemon);
+            counted.fetch_sub(1, Ordering::AcqRel);
+            // Who watches may stay for days, and must not keep the daemon from ending.
+            drop(daemon);
+            if let Err(e) = asked.and_then(|viewer| viewer.map_or(Ok(()), |v| show(&stream, &v))) {
                 tracing::debug!(error = %e, "control connection ended early");
             }
-            counted.fetch_sub(1, Ordering::AcqRel);
         });
         if spawned.is_err() {
             open.fetch_sub(1, Ordering::AcqRel);
@@ -121,14 +128,16 @@ fn accept(listener: &UnixListener, daemon: &Arc<dyn Daemon>, stop: &AtomicBool) 
     }
 }
 
-fn converse(stream: UnixStream, daemon: &dyn Daemon) -> io::Result<()> {
+/// Answers one question; with the viewer that it asks for.
+fn converse(stream: &UnixStream, daemon: &dyn Daemon) -> io::Result<Option<Viewer>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = Vec::new();
-    BufReader::new((&stream).take(MAX_REQUEST)).read_until(b'\n', &mut line)?;
+    BufReader::new(stream.take(MAX_REQUEST)).read_until(b'\n', &mut line)?;
     if line.last() != Some(&b'\n') {
         let why = if line.len() as u64 >= MAX_REQUEST { "the question is too long" } else { "the question has no end" };
-        return answer(stream, &json!({ "error": why }));
+        return answer(stream, &json!({ "error": why })).map(|()| None);
     }
+    let mut viewer = None;
     let reply = match serde_json::from_slice(&line) {
         Ok(Request::Status) => json!({"result": daemon.status()}),
         Ok(Request::Rules) => json!({"result": daemon.rules()}),
@@ -140,17 +149,56 @@ fn converse(stream: UnixStream, daemon: &dyn Daemon) -> io::Result<()> {
         Ok(Request::CaptureRunning) => json!({"result": {"running": daemon.capturing()}}),
         Ok(Request::Flush) => json!({"result": daemon.flush()}),
         Ok(Request::CaptureEnd) => json!({"result": daemon.capture_end()}),
+        Ok(Request::Console) => json!({"result": daemon.console()}),
+        Ok(Request::ConsoleClose) => json!({"result": daemon.console_close()}),
         Ok(Request::Metrics) => {
             let mut page = String::new();
             daemon.metrics(&mut page);
             json!({ "result": page })
         }
+        Ok(Request::Watch(wish)) => match daemon.watch(&wish) {
+            Ok((said, granted)) => {
+                viewer = Some(granted);
+                json!({ "result": said })
+            }
+            Err(e) => json!({"error": e.to_string()}),
+        },
         Err(e) => json!({"error": format!("not a question: {e}")}),
     };
-    answer(stream, &reply)
+    answer(stream, &reply).map(|()| viewer)
 }
 
-fn answer(mut stream: UnixStream, reply: &Value) -> io::Result<()> {
+/// Writes what comes for a viewer until it leaves or Picket stops.
+fn show(mut stream: &UnixStream, viewer: &Viewer) -> io::Result<()> {
+    // One that does not read for a while loses lines, not its place.
+    stream.set_write_timeout(None)?;
+    while let Some(batch) = viewer.wait(LOOK) {
+        if batch.is_empty() && left(stream)? {
+            break;
+        }
+        let mut out = Vec::new();
+        for line in batch.loss().as_deref().into_iter().chain(batch.lines.iter().map(|l| &**l)) {
+            out.extend_from_slice(line);
+            out.push(b'\n');
+        }
+        stream.write_all(&out)?;
+    }
+    Ok(())
+}
+
+/// Whether the other side has closed. It has nothing more to say: what it sends all the same is thrown away.
+fn left(mut stream: &UnixStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let mut said = [0; 64];
+    let left = match stream.read(&mut said) {
+        Ok(bytes) => bytes == 0,
+        Err(e) => e.kind() != io::ErrorKind::WouldBlock,
+    };
+    stream.set_nonblocking(false)?;
+    Ok(left)
+}
+
+fn answer(mut stream: &UnixStream, reply: &Value) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
@@ -162,6 +210,42 @@ fn answer(mut stream: UnixStream, reply: &Value) -> io::Result<()> {
 /// # Errors
 /// Each says what to do: nothing runs there, not allowed, no answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
+    put(path, request).map(|(answer, _)| answer)
+}
+
+/// What passes a running Picket, a line of JSON each.
+pub struct Stream(BufReader<UnixStream>);
+
+impl Iterator for Stream {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::new();
+        match (&mut self.0).take(MAX_ANSWER).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => {
+                line.pop();
+                Some(Ok(line))
+            }
+            Err(e) => Some(Err(e)),
+        }
+    }
+}
+
+/// Watches the picket that listens at `path`: what it says first, and what passes from then on.
+///
+/// # Errors
+/// As [`ask`]; a wish that cannot be granted is refused.
+pub fn watch(path: &Path, wish: Wish) -> Result<(Value, Stream), ControlError> {
+    let (answer, reader) = put(path, &Request::Watch(wish))?;
+    let silent = |source| ControlError::NoAnswer { path: path.to_owned(), source };
+    // Nothing may pass for days.
+    reader.get_ref().set_read_timeout(None).map_err(silent)?;
+    Ok((answer, Stream(reader)))
+}
+
+/// Puts a question; its answer, and what may follow it.
+fn put(path: &Path, request: &Request) -> Result<(Value, BufReader<UnixStream>), ControlError> {
     let owned = || path.to_owned();
     let mut stream = UnixStream::connect(path).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => ControlError::Denied { path: owned(), source },
@@ -176,24 +260,33 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     line.push(b'\n');
     stream.write_all(&line).map_err(silent)?;
     let mut reply = Vec::new();
-    BufReader::new(stream.take(MAX_ANSWER)).read_until(b'\n', &mut reply).map_err(silent)?;
+    let mut reader = BufReader::new(stream);
+    (&mut reader).take(MAX_ANSWER).read_until(b'\n', &mut reply).map_err(silent)?;
     if reply.is_empty() {
         return Err(silent(io::ErrorKind::UnexpectedEof.into()));
     }
     let mut reply: Value = serde_json::from_slice(&reply).map_err(garbled)?;
     match reply.get("error").and_then(Value::as_str) {
         Some(why) => Err(ControlError::Refused { path: owned(), why: why.to_owned() }),
-        None => Ok(reply["result"].take()),
+        None => Ok((reply["result"].take(), reader)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::{Decoder, KINDS};
+    use crate::slab::Slab;
+    use crate::viewers::{MAX_VIEWERS, ViewError, Viewers};
 
-    struct Echo;
+    #[derive(Default)]
+    struct Echo(Arc<Viewers>);
 
     impl Daemon for Echo {
+        fn watch(&self, wish: &Wish) -> Result<(Value, Viewer), ViewError> {
+            Ok((json!("now"), self.0.add(wish)?))
+        }
+
         fn status(&self) -> Value {
             json!({"generation": 7})
         }
@@ -225,7 +318,7 @@ mod tests {
     #[test]
     fn questions_are_answered() {
         let (_dir, path) = at();
-        let _server = serve(&path, Arc::new(Echo)).unwrap();
+        let _server = serve(&path, Arc::new(Echo::default())).unwrap();
         assert_eq!(ask(&path, &Request::Status).unwrap(), json!({"generation": 7}));
         let reload = Request::Reload { force: true, wait: false };
         assert_eq!(ask(&path, &reload).unwrap(), json!({"force": true, "wait": false}));
@@ -234,9 +327,51 @@ mod tests {
     }
 
     #[test]
+    fn viewers_see_what_passes_and_have_no_part_in_the_bound_of_questions() {
+        let (_dir, path) = at();
+        let viewers = Arc::new(Viewers::default());
+        let server = serve(&path, Arc::new(Echo(viewers.clone()))).unwrap();
+        let wish = Wish { events: true, ..Wish::default() };
+        let mut streams: Vec<Stream> = (0..MAX_VIEWERS)
+            .map(|_| {
+                let (said, stream) = watch(&path, wish.clone()).unwrap();
+                assert_eq!(said, json!("now"));
+                stream
+            })
+            .collect();
+        let Err(error) = watch(&path, wish.clone()) else { panic!("one too many") };
+        assert!(error.to_string().contains("watch already"), "{error}");
+        let Err(error) = watch(&path, Wish { kinds: vec!["nonsense".into()], ..wish.clone() }) else {
+            panic!("no kind")
+        };
+        assert!(error.to_string().contains("no kind is called `nonsense`"), "{error}");
+        for _ in 0..2 * MAX_CONNECTIONS {
+            ask(&path, &Request::Status).unwrap();
+        }
+        let (mut slab, mut decoder) = (Slab::default(), Decoder::default());
+        let event = json!({ "System": { "EventName": KINDS[0].name }, "EventData": { "cmdpath": "/x" } });
+        decoder.value(1, event, &mut slab).unwrap();
+        viewers.pass(&slab);
+        let mut last = streams.pop().unwrap();
+        let line: Value = serde_json::from_slice(&last.next().unwrap().unwrap()).unwrap();
+        assert_eq!(line["event"]["EventData"]["cmdpath"], "/x");
+        // Who leaves makes room, though nothing passes.
+        drop(last);
+        let mut room = watch(&path, wish.clone());
+        while room.is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+            room = watch(&path, wish.clone());
+        }
+        // And Picket's end is the end of the streams.
+        viewers.close();
+        assert!(streams.pop().unwrap().all(|line| line.is_ok()));
+        drop(server);
+    }
+
+    #[test]
     fn only_the_owner_may_connect_and_nothing_is_left_behind() {
         let (dir, path) = at();
-        let server = serve(&path, Arc::new(Echo)).unwrap();
+        let server = serve(&path, Arc::new(Echo::default())).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(server);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -245,7 +380,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_the_next_question_answered() {
         let (_dir, path) = at();
-        let _server = serve(&path, Arc::new(Echo)).unwrap();
+        let _server = serve(&path, Arc::new(Echo::default())).unwrap();
         for (question, expected) in [
             (b"{\"cmd\":\"halt\"}\n".to_vec(), "not a question"),
             (b"\xff\xfe\n".to_vec(), "not a question"),
@@ -263,8 +398,8 @@ mod tests {
         let (_dir, path) = at();
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "the socket of a dead process");
-        let _server = serve(&path, Arc::new(Echo)).unwrap();
-        assert!(matches!(serve(&path, Arc::new(Echo)), Err(ControlError::InUse { .. })));
+        let _server = serve(&path, Arc::new(Echo::default())).unwrap();
+        assert!(matches!(serve(&path, Arc::new(Echo::default())), Err(ControlError::InUse { .. })));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "bpf_attach",
+    short: "bpf",
+    line: "{prog_name} at {symbol_name}",
     doc: "a BPF program is put at a hook",
     event_id: 770,
     record: picket_ebpf::Kind::BpfAttach as u16,

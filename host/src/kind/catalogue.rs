@@ -138,7 +138,7 @@ impl PathClause {
 }
 
 impl Op {
-    fn holds(self, value: &[u8], pattern: &[u8]) -> bool {
+    pub fn holds(self, value: &[u8], pattern: &[u8]) -> bool {
         let same = |part: Option<&[u8]>| part.is_some_and(|p| p.eq_ignore_ascii_case(pattern));
         match self {
             Op::Equals => value.eq_ignore_ascii_case(pattern),

@@ -13,6 +13,8 @@ const SETGID: usize = 4;
 
 pub(super) static KIND: Kind = Kind {
     name: "chmod_common",
+    short: "chmod",
+    line: "{pathname} {permissions|mode}",
     doc: "the mode of a file is changed",
     event_id: 789,
     record: picket_ebpf::Kind::ChmodCommon as u16,

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "chown",
+    short: "chown",
+    line: "{pathname} {owner}:{group}",
     doc: "the owner of a file changes; Tracee's event is the chown call only, tells failures too, and has the path as it was passed",
     event_id: call::number(92, 10_022),
     record: picket_ebpf::Kind::Chown as u16,

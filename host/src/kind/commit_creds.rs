@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "commit_creds",
+    short: "creds",
+    line: "uid={old_cred.Euid}->{new_cred.Euid} +{capabilities_gained}",
     doc: "a process gets another user or group, more capabilities, or another user namespace; Tracee tells capabilities that go, too",
     event_id: 725,
     record: picket_ebpf::Kind::CommitCreds as u16,

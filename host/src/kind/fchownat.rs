@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "fchownat",
+    short: "chownat",
+    line: "{pathname} {owner}:{group}",
     doc: "the owner of a file changes, as the chown program does it; Tracee tells failures too and has the path as it was passed",
     event_id: call::number(260, 54),
     record: picket_ebpf::Kind::Fchownat as u16,

@@ -9,6 +9,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "kill",
+    short: "kill",
+    line: "sig={sig} to={target_pid|pid} {target_exe|target_name}",
     doc: "a process sends a signal, by whichever call; Tracee's event is the kill call only. Threads of one process that signal each other are left out",
     event_id: call::number(62, 129),
     record: picket_ebpf::Kind::Kill as u16,

@@ -17,6 +17,8 @@ pub(crate) struct Loss {
 
 pub(crate) static KIND: Kind = Kind {
     name: "loss",
+    short: "lost",
+    line: "{count} of {lost}: {reason}",
     doc: "events did not arrive (made by the host from the kernel side's counters)",
     event_id: 0,
     // No kernel side writes it: the number is kept free there.

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "memfd_create",
+    short: "memfd",
+    line: "{name}",
     doc: "a file that lives in memory only is made",
     event_id: 319,
     record: picket_ebpf::Kind::MemfdCreate as u16,

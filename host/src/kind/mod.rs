@@ -14,6 +14,7 @@ mod decode;
 mod field;
 mod given;
 mod json;
+mod line;
 mod read;
 mod system;
 
@@ -61,9 +62,10 @@ pub(crate) use decode::join;
 pub use decode::{DecodeError, Decoder};
 pub use field::{Access, Field, ProcessField, Shape, Type};
 pub use json::{render, render_into, time_text};
+pub use line::Line;
 pub(crate) use loss::{KIND as LOSS, Loss};
 pub use read::read;
-pub(crate) use read::{leaves, nested_leaves, process_key};
+pub(crate) use read::{find, leaves, nested_leaves, process_key};
 pub(crate) use sched_process_exec::{argv, env};
 pub use system::SYSTEM;
 
@@ -136,6 +138,10 @@ impl KindId {
 pub struct Kind {
     /// Tracee's name, as in the model.
     pub name: &'static str,
+    /// What people call it, at most eight characters.
+    pub short: &'static str,
+    /// What an event is about, for its line in `picket tail` and the console: see [`Line`].
+    pub line: &'static str,
     pub doc: &'static str,
     /// `System.EventID` on this architecture: data, never a key (it changed between Tracee versions).
     pub event_id: u32,

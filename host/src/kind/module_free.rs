@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "module_free",
+    short: "rmmod",
+    line: "{name}",
     doc: "a module leaves the kernel",
     event_id: 786,
     record: picket_ebpf::Kind::ModuleFree as u16,

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "module_load",
+    short: "insmod",
+    line: "{name} {pathname}",
     doc: "a module is loaded into the kernel",
     event_id: 785,
     record: picket_ebpf::Kind::ModuleLoad as u16,

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "mount",
+    short: "mount",
+    line: "{source} {target} {filesystemtype}",
     doc: "a file system is mounted, by mount or by the calls that replace it; Tracee's event is the mount call only, tells failures too, and has the target as it was passed",
     event_id: call::number(165, 40),
     record: picket_ebpf::Kind::Mount as u16,

@@ -15,6 +15,8 @@ const INCOMPLETE: usize = QUESTIONS + 3;
 
 pub(super) static KIND: Kind = Kind {
     name: "net_packet_dns_request",
+    short: "dns?",
+    line: "{QueryName} {QueryType}",
     doc: "a process asks a DNS server (port 53 in the clear; not DoH, DoT, nor through nss-resolve)",
     event_id: 2007,
     record: picket_ebpf::Kind::NetPacketDnsRequest as u16,

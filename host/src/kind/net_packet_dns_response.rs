@@ -17,6 +17,8 @@ const INCOMPLETE: usize = RESPONSE + 5;
 
 pub(super) static KIND: Kind = Kind {
     name: "net_packet_dns_response",
+    short: "dns",
+    line: "{QueryName} {QueryType} {QueryStatus} {QueryResults}",
     doc: "a DNS server answers a process (port 53 in the clear; not DoH, DoT, nor through nss-resolve)",
     event_id: 2008,
     record: picket_ebpf::Kind::NetPacketDnsResponse as u16,

@@ -14,6 +14,8 @@ const INITIATED: usize = LOCAL + sockaddr::CELLS;
 
 pub(super) static KIND: Kind = Kind {
     name: "net_udp_send",
+    short: "udp",
+    line: "{remote_addr.sin_addr}:{remote_addr.sin_port} [{remote_addr.sin6_addr}]:{remote_addr.sin6_port} {remote_addr.sun_path} ({remote_addr.dns_names})",
     doc: "a process sends UDP to a peer that it has not connected to, for the first time",
     event_id: 0,
     record: picket_ebpf::Kind::NetUdpSend as u16,

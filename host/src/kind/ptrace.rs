@@ -9,6 +9,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "ptrace",
+    short: "ptrace",
+    line: "{request_name|call} {target_pid|pid} {target_exe|target_name}",
     doc: "a process begins to trace another, changes it, or reads or writes its memory; Tracee's event is every ptrace call. Memory reached through /proc/PID/mem is an open",
     event_id: call::number(101, 117),
     record: picket_ebpf::Kind::Ptrace as u16,

@@ -59,7 +59,7 @@ fn dynamic<'s>(row: &'s Row, path: &str) -> Value<'s> {
 }
 
 /// A flat key wins over descending along the dots.
-pub(super) fn find<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
+pub(crate) fn find<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
     let object = json.as_object()?;
     if let Some(v) = object.get(path) {
         return Some(v);

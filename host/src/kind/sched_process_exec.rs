@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "sched_process_exec",
+    short: "exec",
+    line: "{argv[1..]} [{exe_flags}]",
     doc: "a program starts",
     event_id: 715,
     record: picket_ebpf::Kind::SchedProcessExec as u16,

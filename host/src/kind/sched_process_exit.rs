@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "sched_process_exit",
+    short: "exit",
+    line: "code={exit_code} signal={signal_code?}",
     doc: "a process ends: its last thread is gone",
     event_id: 716,
     record: picket_ebpf::Kind::SchedProcessExit as u16,

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "sched_process_fork",
+    short: "fork",
+    line: "child={child_pid}",
     doc: "a process is created (threads are not reported)",
     event_id: 714,
     record: picket_ebpf::Kind::SchedProcessFork as u16,

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "security_file_mprotect",
+    short: "protect",
+    line: "{pathname} {prev_prot}->{prot}",
     doc: "memory becomes executable",
     event_id: 748,
     record: picket_ebpf::Kind::SecurityFileMprotect as u16,

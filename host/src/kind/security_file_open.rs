@@ -12,6 +12,8 @@ const FILE_OP: usize = 7;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_file_open",
+    short: "open",
+    line: "{pathname} {FileOp}",
     doc: "a file is opened",
     event_id: 732,
     record: picket_ebpf::Kind::SecurityFileOpen as u16,

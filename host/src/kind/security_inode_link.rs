@@ -10,6 +10,8 @@ const FILE_OP: usize = 5;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_inode_link",
+    short: "link",
+    line: "{new_path} -> {old_path}",
     doc: "a file gets a second name (a hard link)",
     // Tracee has no such event.
     event_id: 10_024,

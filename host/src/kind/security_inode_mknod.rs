@@ -12,6 +12,8 @@ const FILE_OP: usize = 7;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_inode_mknod",
+    short: "mknod",
+    line: "{file_name} {file_type}",
     doc: "a pipe, device or socket is made, or an ordinary file by mknod",
     event_id: 744,
     record: picket_ebpf::Kind::SecurityInodeMknod as u16,

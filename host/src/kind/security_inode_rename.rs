@@ -10,6 +10,8 @@ const FILE_OP: usize = 6;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_inode_rename",
+    short: "rename",
+    line: "{old_path} -> {new_path}",
     doc: "a file gets another name; of two that exchange theirs there are two events",
     event_id: 768,
     record: picket_ebpf::Kind::SecurityInodeRename as u16,

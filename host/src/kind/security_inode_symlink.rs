@@ -10,6 +10,8 @@ const FILE_OP: usize = 5;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_inode_symlink",
+    short: "symlink",
+    line: "{linkpath} -> {target}",
     doc: "a symbolic link is made",
     event_id: 746,
     record: picket_ebpf::Kind::SecurityInodeSymlink as u16,

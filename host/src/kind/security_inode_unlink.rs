@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "security_inode_unlink",
+    short: "remove",
+    line: "{pathname}",
     doc: "a file is deleted",
     event_id: 733,
     record: picket_ebpf::Kind::SecurityInodeUnlink as u16,

@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "security_mmap_file",
+    short: "mmap",
+    line: "{pathname}",
     doc: "a file is mapped to be executed",
     event_id: 747,
     record: picket_ebpf::Kind::SecurityMmapFile as u16,

@@ -15,6 +15,8 @@ const INITIATED: usize = SUCCESS + 1;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_socket_accept",
+    short: "accept",
+    line: "{remote_addr.sin_addr}:{remote_addr.sin_port} [{remote_addr.sin6_addr}]:{remote_addr.sin6_port} {remote_addr.sun_path} {local_addr.sin_port?|local_addr.sin6_port?}",
     doc: "a process accepts a connection",
     event_id: 737,
     record: picket_ebpf::Kind::SecuritySocketAccept as u16,

@@ -11,6 +11,8 @@ const FROM: usize = 1;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_socket_bind",
+    short: "bind",
+    line: "{local_addr.sin_addr}:{local_addr.sin_port} [{local_addr.sin6_addr}]:{local_addr.sin6_port} {local_addr.sun_path}",
     doc: "a process binds a socket to an address",
     event_id: 738,
     record: picket_ebpf::Kind::SecuritySocketBind as u16,

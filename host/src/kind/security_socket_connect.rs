@@ -15,6 +15,8 @@ const LOCAL: usize = INITIATED + 1;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_socket_connect",
+    short: "connect",
+    line: "{remote_addr.sin_addr}:{remote_addr.sin_port} [{remote_addr.sin6_addr}]:{remote_addr.sin6_port} {remote_addr.sun_path} ({remote_addr.dns_names})",
     doc: "a process makes an outbound connection",
     event_id: 736,
     record: picket_ebpf::Kind::SecuritySocketConnect as u16,

@@ -14,6 +14,8 @@ const SUCCESS: usize = TYPE + 1;
 
 pub(super) static KIND: Kind = Kind {
     name: "security_socket_listen",
+    short: "listen",
+    line: "{local_addr.sin_addr}:{local_addr.sin_port} [{local_addr.sin6_addr}]:{local_addr.sin6_port} {local_addr.sun_path}",
     doc: "a process starts to listen on a socket",
     event_id: 735,
     record: picket_ebpf::Kind::SecuritySocketListen as u16,

@@ -11,6 +11,8 @@ const FROM: usize = 2;
 
 pub(super) static KIND: Kind = Kind {
     name: "socket_dup",
+    short: "dup",
+    line: "fd={newfd} {remote_addr.sin_addr}:{remote_addr.sin_port} [{remote_addr.sin6_addr}]:{remote_addr.sin6_port} {remote_addr.sun_path}",
     doc: "a socket becomes standard input, output or error of its process",
     event_id: 758,
     record: picket_ebpf::Kind::SocketDup as u16,

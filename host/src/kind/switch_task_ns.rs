@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "switch_task_ns",
+    short: "ns",
+    line: "mnt={new_mnt} pid={new_pid} net={new_net} uts={new_uts} ipc={new_ipc} cgroup={new_cgroup} user={user}",
     doc: "a process goes into other namespaces, with setns or unshare",
     event_id: 726,
     record: picket_ebpf::Kind::SwitchTaskNs as u16,

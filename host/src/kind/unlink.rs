@@ -8,6 +8,8 @@ use crate::slab::{Cell, Slab};
 
 pub(super) static KIND: Kind = Kind {
     name: "unlink",
+    short: "unlink",
+    line: "{pathname}",
     doc: "a file is deleted, as the call says it; Tracee's event is the unlink call only, tells failures too, and has the path as it was passed",
     event_id: call::number(87, 10_018),
     record: picket_ebpf::Kind::Unlink as u16,

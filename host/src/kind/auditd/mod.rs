@@ -118,6 +118,8 @@ static FIELDS: [Field; 56] = [
 
 pub(super) static KIND: Kind = Kind {
     name: "auditd",
+    short: "audit",
+    line: "{type} {SYSCALL} {name}",
     doc: "an audit record made from another event; only where the setting auditd is on",
     event_id: 0,
     record: 35,
