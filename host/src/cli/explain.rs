@@ -29,10 +29,11 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let inputs = load::inputs(config)?;
     let mut text = String::new();
     load::open(&args.event)?.read_to_string(&mut text).context("cannot read the event")?;
-    let Some(line) = event_line(&text) else {
+    let Some(event) = crate::alert::event_in(&text) else {
         eprintln!("error: {} holds no JSON object", escape_str(&args.event.display().to_string()));
         return Ok(ExitCode::BadInput);
     };
+    let line = event.to_string();
     let offline = match Offline::load(&inputs, false, load::cache_dir(&inputs.config)) {
         Ok(offline) => offline,
         Err(e) => {
@@ -112,14 +113,6 @@ fn of_another_source(analytic: &Analytic, diagnostics: &[Diagnostic]) -> String 
         Some(d) => format!("never produced on this host: the rule is about {source}; {}", d.help),
         None => format!("the event is not of the rule's log source, {source}"),
     }
-}
-
-/// The event in `text`: one JSON object, or the `event` of an alert.
-fn event_line(text: &str) -> Option<String> {
-    let first = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>().next()?.ok()?;
-    let object = first.as_object()?;
-    let alert = object.contains_key("rule") && object.contains_key("picket");
-    Some(if alert { object.get("event")?.to_string() } else { first.to_string() })
 }
 
 fn node_json(n: &Node) -> serde_json::Value {

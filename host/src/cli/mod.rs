@@ -13,6 +13,7 @@ pub mod man;
 pub mod reload;
 pub mod replay;
 mod rules;
+mod rules_new;
 pub mod run;
 pub mod schema;
 mod show;
