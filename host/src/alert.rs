@@ -268,6 +268,16 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Alert).to_value()
 }
 
+/// The event in `text`: one JSON object, or the `event` of an alert.
+pub fn event_in(text: &str) -> Option<serde_json::Value> {
+    let first = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>().next()?.ok()?;
+    let object = first.as_object()?;
+    if object.contains_key("rule") && object.contains_key("picket") {
+        return object.get("event").filter(|e| e.is_object()).cloned();
+    }
+    Some(first)
+}
+
 /// An alert ready for the spool: identity, level, and its one line.
 #[derive(Clone, Debug)]
 pub struct Ready {

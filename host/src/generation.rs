@@ -34,6 +34,8 @@ pub struct Generation {
     pub stale: Vec<Stale>,
     /// What loading said about rules and guests.
     pub diagnostics: Vec<Diagnostic>,
+    /// What the authors of rules do not want to be told. It is so all the same, and a roster has to know.
+    pub silenced: Vec<Diagnostic>,
     /// Rules that are live, by file: what the mass-change guard compares.
     pub rules: BTreeMap<String, usize>,
 }
@@ -74,6 +76,7 @@ impl Generation {
             collect: CollectConfig::default(),
             stale: Vec::new(),
             diagnostics: Vec::new(),
+            silenced: Vec::new(),
             rules: BTreeMap::new(),
         }
     }

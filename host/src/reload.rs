@@ -189,7 +189,7 @@ impl Loader {
         next.collect = inputs.config.collect.clone();
         settle(&mut next);
         next.stale = stale;
-        next.diagnostics = diagnostics;
+        (next.diagnostics, next.silenced) = unsilenced(diagnostics);
         Ok(next)
     }
 
@@ -209,6 +209,7 @@ impl Loader {
             correlators: current.correlators.clone(),
             catalogue: current.catalogue.clone(),
             diagnostics: current.diagnostics.clone(),
+            silenced: current.silenced.clone(),
             stale: current.stale.clone(),
             collect: current.collect.clone(),
             rules: BTreeMap::new(),
@@ -467,6 +468,18 @@ fn file_fault(code: &str, file: &str, why: &str) -> Diagnostic {
         column: 0,
         length: 0,
     }
+}
+
+/// Before the code of a diagnostic that its author has silenced.
+const SILENCED: &str = "silenced/";
+
+/// What is to be told, and what a guest says only for the record.
+fn unsilenced(diagnostics: Vec<Diagnostic>) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    let (mut silenced, told): (Vec<_>, Vec<_>) = diagnostics.into_iter().partition(|d| d.code.starts_with(SILENCED));
+    for d in &mut silenced {
+        d.code.drain(..SILENCED.len());
+    }
+    (told, silenced)
 }
 
 /// Rules that are live, by file.

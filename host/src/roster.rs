@@ -103,7 +103,8 @@ pub struct Running<'a> {
 /// Every rule of a generation and of the files it refused: by file, then as they stand there.
 pub fn of(generation: &Generation, running: Option<&Running<'_>>) -> Vec<Line> {
     let mut by_file: HashMap<&str, Vec<&Diagnostic>> = HashMap::new();
-    for diagnostic in generation.diagnostics.iter().filter(|d| d.gravity >= Gravity::Warning) {
+    let told = generation.diagnostics.iter().filter(|d| d.gravity >= Gravity::Warning);
+    for diagnostic in told.chain(&generation.silenced) {
         by_file.entry(diagnostic.file.as_str()).or_default().push(diagnostic);
     }
     let stale: HashMap<&str, &str> = generation.stale.iter().map(|s| (s.file.as_str(), s.why.as_str())).collect();
@@ -120,7 +121,7 @@ pub fn of(generation: &Generation, running: Option<&Running<'_>>) -> Vec<Line> {
         for analytic in &guest.plan.analytics {
             let said = by_file.get(analytic.file.as_str()).map_or(&[][..], Vec::as_slice);
             let starts = starts.get(analytic.file.as_str()).map_or(&[][..], Vec::as_slice);
-            let own = |d: &&&Diagnostic| d.gravity == Gravity::Warning && owner(starts, d.line) == analytic.line;
+            let own = |d: &&&Diagnostic| d.gravity != Gravity::Error && owner(starts, d.line) == analytic.line;
             let reasons = said.iter().filter(own).filter(|d| is_about_firing(&d.code)).map(|d| reason(d)).collect();
             let stale = stale.get(analytic.file.as_str()).map(|why| (*why).to_owned());
             lines.push(line(guest, analytic, reasons, stale, running));
@@ -164,7 +165,7 @@ fn line(
     stale: Option<String>,
     running: Option<&Running<'_>>,
 ) -> Line {
-    // A silence in the rule's file may keep what the guest would say; that nothing is fed is a fact all the same.
+    // A silence in the rule's file may keep what the guest would say, and not every guest says what it keeps.
     if matches!(by(guest, analytic), By::Nothing) && !reasons.iter().any(|r| r.code == NOT_FED) {
         let message = "no event of this host belongs to the log source of this rule: it never matches".to_owned();
         reasons.push(Reason { code: NOT_FED.to_owned(), message, help: String::new(), line: analytic.line });

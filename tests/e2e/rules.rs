@@ -177,6 +177,42 @@ fn each_state_is_told_with_its_reason() {
 }
 
 #[test]
+fn a_silence_hides_what_is_said_and_not_the_state() {
+    if !built() {
+        return;
+    }
+    let run = Run::new();
+    let rule = |name: &str, code: &str, source: &str, detection: &str| {
+        let text = format!(
+            "# picket: allow {code}: not on this host\ntitle: {name}\nid: {name}\nlogsource: {{{source}, product: linux}}\n\
+             detection: {{{detection}, condition: s}}\nlevel: low\nstatus: test\n"
+        );
+        run.write(&format!("rules/{name}.yml"), text);
+    };
+    rule("a-field", "needs-field", "category: process_creation", "s: {Imgae: /x}");
+    rule("b-foreign", "not-of-linux", "category: process_creation", "s: {Image|endswith: /esxcli}");
+    rule("c-kind", "needs-value", "category: ebpf", "s: {EventName: security_bprm_chek}");
+    rule("d-source", "source-not-fed", "category: no_such_thing", "s: {Image: /x}");
+    let rules = listed(&run, &run.dir.path().join("rules"), &[]);
+    let told: Vec<(&str, &str, &str)> =
+        rules.iter().map(|r| (text(r, "file"), text(r, "state"), text(&r["reasons"][0], "code"))).collect();
+    assert_eq!(
+        told,
+        [
+            ("a-field.yml", "needs-field", "needs-field"),
+            ("b-foreign.yml", "not-of-linux", "not-of-linux"),
+            ("c-kind.yml", "needs-value", "needs-value"),
+            ("d-source.yml", "not-fed", "source-not-fed"),
+        ]
+    );
+    let guests = guests().to_string_lossy().into_owned();
+    let said = run.run(&["validate", "rules", &guests, "--format", "json"]).exits(0).out();
+    let report: Value = serde_json::from_str(&said).expect("JSON");
+    let codes: Vec<&str> = report["diagnostics"].as_array().expect("a list").iter().map(|d| text(d, "code")).collect();
+    assert!(codes.iter().all(|c| *c == "id-not-uuid" || *c == "unknown-field"), "{codes:?}");
+}
+
+#[test]
 fn every_rule_of_our_own_can_fire_and_would_be_noticed_if_it_were_another() {
     if !built() {
         return;

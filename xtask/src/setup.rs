@@ -31,9 +31,11 @@ enum Sign {
     Header(&'static str),
     /// Python can make virtual environments with pip in them.
     PythonVenv,
+    /// Python has this module.
+    PythonModule(&'static str),
 }
 
-use Sign::{Header, Program, PythonVenv};
+use Sign::{Header, Program, PythonModule, PythonVenv};
 
 /// For the kernel object.
 const BUILD: &[Need] = &[
@@ -48,6 +50,8 @@ const TEST: &[Need] = &[
     // The receiver that checks signatures with the reference library.
     Need { sign: Program("python3"), package: "python3" },
     Need { sign: PythonVenv, package: "python3-venv" },
+    // Rules and their tests against the schemas that editors use.
+    Need { sign: PythonModule("jsonschema"), package: "python3-jsonschema" },
     // The real programs that rules are about, which the firing tests run.
     Need { sign: Program("at"), package: "at" },
     Need { sign: Program("chattr"), package: "e2fsprogs" },
@@ -110,12 +114,13 @@ impl Sign {
             Program(name) => find_program(name).is_some(),
             Header(name) => ["/usr/include", "/usr/local/include"].iter().any(|dir| Path::new(dir).join(name).exists()),
             PythonVenv => quiet(Command::new("python3").args(["-c", "import ensurepip, venv"])),
+            PythonModule(name) => quiet(Command::new("python3").args(["-c", &format!("import {name}")])),
         }
     }
 
     fn name(&self) -> &'static str {
         match self {
-            Program(name) | Header(name) => name,
+            Program(name) | Header(name) | PythonModule(name) => name,
             PythonVenv => "python3 with venv",
         }
     }

@@ -74,7 +74,7 @@ impl Detector for Component {
         let plan = Plan {
             subscriptions,
             outputs: Vec::new(),
-            analytics: set.analytics().map(analytic).collect(),
+            analytics: set.analytics().map(|rule| analytic(rule, &set.filters)).collect(),
             state_format: u32::from(!set.correlations.is_empty()),
             diagnostics: set.diagnostics.iter().map(diagnostic).collect(),
             extra: Vec::new(),
@@ -101,6 +101,7 @@ impl Detector for Component {
                     set.close(s, field, &binding.kinds);
                 }
                 found.extend(set.unreachable(s).iter().map(diagnostic));
+                found.extend(set.unreachable_in_silence(s).iter().map(silenced));
             }
             if let Some(correlations) = correlations {
                 found.extend(correlations.bind(set, &bindings).iter().map(diagnostic));
@@ -203,7 +204,7 @@ fn clause(clause: &sigma::Clause) -> Clause {
     Clause { field: clause.field.clone(), op, any_of: clause.any_of.clone() }
 }
 
-fn analytic(rule: &sigma::RuleMeta) -> Analytic {
+fn analytic(rule: &sigma::RuleMeta, filters: &[sigma::FilterMeta]) -> Analytic {
     Analytic {
         id: rule.id.clone(),
         title: rule.title.clone(),
@@ -217,7 +218,7 @@ fn analytic(rule: &sigma::RuleMeta) -> Analytic {
         deliver: rule.deliver,
         file: rule.file.clone(),
         line: rule.line,
-        metadata: metadata(rule),
+        metadata: metadata(rule, filters),
     }
 }
 
@@ -236,6 +237,11 @@ fn diagnostic(d: &sigma::Diagnostic) -> Diagnostic {
         column: d.place.column,
         length: d.place.length,
     }
+}
+
+/// What a silence keeps from being told, so that the host still knows that the rule cannot match here.
+fn silenced(d: &sigma::Diagnostic) -> Diagnostic {
+    Diagnostic { gravity: Gravity::Hint, code: format!("silenced/{}", d.code), ..diagnostic(d) }
 }
 
 fn config_diagnostic(message: String) -> Diagnostic {

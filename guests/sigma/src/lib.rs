@@ -4,6 +4,8 @@
 //! state between rows, so any number of replicas may share the work; what they find goes to one more instance, which
 //! correlates it.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod schema;
 pub mod settings;
 
 #[cfg(target_arch = "wasm32")]

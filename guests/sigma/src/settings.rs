@@ -1,6 +1,6 @@
 //! What comes in and goes out as JSON: the guest's configuration and the metadata of rules; and which files are rules.
 
-use picket_sigma::{Limits, Options, RuleMeta};
+use picket_sigma::{FilterMeta, Limits, Options, RuleMeta};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -153,8 +153,9 @@ pub fn is_rule_file(name: &str) -> bool {
     stem.is_some_and(|stem| stem.strip_suffix(".test").is_none())
 }
 
-/// The metadata of an analytic: the attributes that the rule has, under the names of the specification.
-pub fn metadata(rule: &RuleMeta) -> String {
+/// The metadata of an analytic: the attributes that the rule has, under the names of the specification, and where those of
+/// `filters` are that are part of it.
+pub fn metadata(rule: &RuleMeta, filters: &[FilterMeta]) -> String {
     let mut all = Map::new();
     let mut text = |name: &str, value: &Option<String>| {
         if let Some(value) = value {
@@ -181,6 +182,11 @@ pub fn metadata(rule: &RuleMeta) -> String {
     }
     if !rule.filters.is_empty() {
         all.insert("filters".to_owned(), json!(rule.filters));
+        let own = filters.iter().filter(|f| rule.filters.contains(&f.id));
+        let places: Vec<Value> = own
+            .map(|f| json!({"id": f.id, "title": f.title, "file": f.file, "line": f.line, "may_hide_tests": f.may_hide_tests}))
+            .collect();
+        all.insert("filter_places".to_owned(), Value::Array(places));
     }
     if !rule.related.is_empty() {
         let related: Vec<Value> = rule.related.iter().map(|r| json!({"id": r.id, "type": r.kind})).collect();
@@ -249,7 +255,7 @@ mod tests {
     fn metadata_has_what_the_rule_has() {
         let rule =
             RuleMeta { author: Some("A \"B\"".into()), tags: vec!["attack.t1059".into()], ..RuleMeta::default() };
-        let value: Value = serde_json::from_str(&metadata(&rule)).unwrap();
+        let value: Value = serde_json::from_str(&metadata(&rule, &[])).unwrap();
         assert_eq!(value, json!({"author": "A \"B\"", "tags": ["attack.t1059"], "logsource": {}}));
     }
 }

@@ -304,7 +304,7 @@ pub struct ValidateArgs {
     pub format: FormatArg,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct TestArgs {
     /// Rules or their .test.yml files, or directories of them [default: what the config names]
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
@@ -322,8 +322,35 @@ pub struct TestArgs {
     #[arg(long, value_name = "N", requires = "mutate", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub min_score: Option<u8>,
 
-    #[command(flatten)]
-    pub format: FormatArg,
+    /// Find out which selections and values of each rule no test makes true
+    #[arg(long, conflicts_with_all = ["watch", "mutate"])]
+    pub coverage: bool,
+
+    /// Events of a quiet time, NDJSON: what the rules find in them is a false positive
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath, conflicts_with_all = ["watch", "mutate"])]
+    pub baseline: Option<PathBuf>,
+
+    /// With --baseline: from this level on a hit fails the run
+    #[arg(long, value_name = "LEVEL", value_parser = level(), default_value = "medium")]
+    pub fail_on: Level,
+
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: TestFormat,
+}
+
+/// How `test` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TestFormat {
+    /// For people
+    #[default]
+    Human,
+    /// For machines: one JSON object
+    Json,
+    /// JUnit XML, for CI
+    Junit,
+    /// SARIF 2.1.0, for code hosts
+    Sarif,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -385,6 +412,39 @@ pub struct RulesArgs {
 pub enum RulesCommand {
     /// List every rule: whether it can fire here and why not, and how often it did
     Ls(RulesLsArgs),
+    /// Begin a rule and its tests, from a template or from an event
+    New(RulesNewArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["template", "from", "list"])]
+pub struct RulesNewArgs {
+    /// Name of the files, without .yml [default: the template's, or one made from the event]
+    #[arg(value_name = "NAME", conflicts_with = "list")]
+    pub name: Option<String>,
+
+    /// Begin with this template
+    #[arg(long, value_name = "TEMPLATE", value_parser = template())]
+    pub template: Option<String>,
+
+    /// Begin with a file that holds one event or alert as JSON; - is stdin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub from: Option<PathBuf>,
+
+    /// List the templates
+    #[arg(long)]
+    pub list: bool,
+
+    /// Directory to write to [default: the first one with rules in the config]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+fn template() -> impl clap::builder::TypedValueParser {
+    clap::builder::PossibleValuesParser::new(crate::draft::TEMPLATES.iter().map(|t| t.name))
 }
 
 /// With `--rules`, `--guests` or `--set` what these would load; else what the running Picket has loaded.
@@ -594,6 +654,10 @@ pub enum Schema {
     Alert,
     /// picket.toml
     Config,
+    /// A Sigma rule, correlation or filter
+    Rule,
+    /// The tests beside a rule
+    Test,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::detection::{Diagnostic, Gravity};
-use crate::explain::{self, ExplainError, Nearest, Which, event_line, explain, shown};
+use crate::explain::{self, ExplainError, Nearest, Which, explain, shown};
 use crate::guest::Node;
 use crate::kind::time_text;
 use crate::notice::now;
@@ -32,14 +32,14 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         return past(args, global, config, at);
     }
     let (rule, line) = match &args.event {
-        Some(event) => {
+        Some(file) => {
             let mut text = String::new();
-            load::open(event)?.read_to_string(&mut text).context("cannot read the event")?;
-            let Some(line) = event_line(&text) else {
-                eprintln!("error: {} holds no JSON object", escape_str(&event.display().to_string()));
+            load::open(file)?.read_to_string(&mut text).context("cannot read the event")?;
+            let Some(event) = crate::alert::event_in(&text) else {
+                eprintln!("error: {} holds no JSON object", escape_str(&file.display().to_string()));
                 return Ok(ExitCode::BadInput);
             };
-            (args.rule.clone(), line)
+            (args.rule.clone(), event.to_string())
         }
         None => {
             let Some(given) = load::alert(&args.rule, &config)? else {

@@ -18,6 +18,7 @@ mod rates;
 pub mod reload;
 pub mod replay;
 mod rules;
+mod rules_new;
 pub mod run;
 pub mod schema;
 mod show;

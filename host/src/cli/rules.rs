@@ -11,11 +11,12 @@ use crate::roster::{self, State};
 
 use super::args::{ExitCode, Format, Global, RulesArgs, RulesCommand, RulesLsArgs};
 use super::terminal::{Paint, Style, escape_str};
-use super::{load, print};
+use super::{load, print, rules_new};
 
 pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<ExitCode> {
     match &args.command {
         RulesCommand::Ls(args) => ls(args, global),
+        RulesCommand::New(args) => rules_new::run(args, global),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `picket schema alert|config`.
+//! `picket schema WHAT`.
 
 use super::args::{ExitCode, Global, Schema, SchemaArgs};
 
@@ -8,6 +8,8 @@ pub fn run(args: &SchemaArgs, _: &Global, alert: fn() -> serde_json::Value) -> a
     let schema = match args.what {
         Schema::Alert => alert(),
         Schema::Config => crate::config::schema(),
+        Schema::Rule => crate::rule_schema::schema(),
+        Schema::Test => crate::ruletest::schema(),
     };
     let mut text = serde_json::to_vec_pretty(&schema)?;
     text.push(b'\n');

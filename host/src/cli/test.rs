@@ -8,10 +8,10 @@ use crate::detection::{Diagnostic, Gravity};
 use crate::mutate;
 use crate::offline::Offline;
 use crate::reload::Inputs;
-use crate::ruletest::{self, Report};
+use crate::ruletest::{self, Baseline, Coverage, Outcome, Report};
 use crate::watch::{Event, WatchOptions, Watcher};
 
-use super::args::{ExitCode, Format, Global, TestArgs};
+use super::args::{ExitCode, Global, TestArgs, TestFormat};
 use super::terminal::{Paint, Style, escape_str};
 use super::{load, print, progress, validate};
 
@@ -93,16 +93,35 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
     };
     let diagnostics: Vec<Diagnostic> = offline.generation.diagnostics.clone();
     let bar = progress::working("running the tests", global);
-    let report = ruletest::run(offline, &inputs.rules);
+    let mut report = ruletest::run(offline, &inputs.rules, args.coverage);
+    if let Some(path) = &args.baseline {
+        // What a run was fed is gone with it, so the baseline has one of its own.
+        let offline = Offline::load(inputs, false, load::cache_dir(&inputs.config))?;
+        report.baseline = match ruletest::baseline(offline, path, args.fail_on) {
+            Ok(baseline) => Some(baseline),
+            Err(e) => {
+                eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
+                return Ok(ExitCode::BadInput);
+            }
+        };
+    }
     bar.finish_and_clear();
     let bad_rules = diagnostics.iter().any(|d| d.gravity == Gravity::Error);
-    match args.format.format {
-        Format::Json => {
+    match args.format {
+        TestFormat::Json => {
             let mut value = serde_json::to_value(&report)?;
             value["diagnostics"] = serde_json::to_value(&diagnostics)?;
             print(format!("{value}\n").as_bytes())?;
         }
-        Format::Human => {
+        TestFormat::Junit => {
+            print(ruletest::junit(&report, &diagnostics).as_bytes())?;
+        }
+        TestFormat::Sarif => {
+            let here = std::env::current_dir().unwrap_or_default();
+            let value = ruletest::sarif(&report, &diagnostics, &inputs.rules, &here);
+            print(format!("{value}\n").as_bytes())?;
+        }
+        TestFormat::Human => {
             load::report(&diagnostics, &inputs.rules, Paint(global.color.stderr()), Gravity::Warning);
             let text = human(&report, Paint(global.color.stdout()), started);
             print(text.as_bytes())?;
@@ -110,7 +129,9 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
     }
     Ok(if bad_rules {
         ExitCode::BadSetup
-    } else if report.failed() > 0 {
+    } else if report.baseline.as_ref().is_some_and(|b| b.bad_lines > 0) {
+        ExitCode::BadInput
+    } else if report.has_failed() {
         ExitCode::AssertionFailed
     } else {
         ExitCode::Ok
@@ -128,9 +149,12 @@ fn mutate(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<E
             return Ok(ExitCode::BadSetup);
         }
     };
-    match args.format.format {
-        Format::Json => print(format!("{}\n", serde_json::to_value(&report)?).as_bytes())?,
-        Format::Human => print(scores(&report, Paint(global.color.stdout())).as_bytes())?,
+    match args.format {
+        TestFormat::Json => print(format!("{}\n", serde_json::to_value(&report)?).as_bytes())?,
+        TestFormat::Human => print(scores(&report, Paint(global.color.stdout())).as_bytes())?,
+        TestFormat::Junit | TestFormat::Sarif => {
+            anyhow::bail!("--mutate prints `human` or `json`: a score is no test that passes or fails")
+        }
     };
     let below = args.min_score.is_some_and(|least| report.below(f64::from(least)) > 0);
     let failing = report.rules.iter().any(|r| r.why.is_some()) || !report.broken.is_empty();
@@ -186,23 +210,70 @@ fn human(report: &Report, paint: Paint, started: Instant) -> String {
     for (file, why) in &report.broken {
         out.push_str(&format!("{} {}: {}\n", paint.paint(Style::Red, "BROKEN"), escape_str(file), escape_str(why)));
     }
-    for v in report.verdicts.iter().filter(|v| !v.passed) {
-        out.push_str(&format!(
-            "{} {}: {}: {}\n",
-            paint.paint(Style::Red, "FAIL"),
-            escape_str(&v.file),
-            escape_str(&v.test),
-            escape_str(v.why.as_deref().unwrap_or_default())
-        ));
+    for v in report.verdicts.iter().filter(|v| v.outcome != Outcome::Passed) {
+        let (word, style, why) = match v.outcome {
+            Outcome::KnownGap => ("KNOWN GAP", Style::Yellow, v.why.as_deref().unwrap_or_default()),
+            Outcome::Fixed => ("FIXED", Style::Green, "it passes: remove todo"),
+            _ => ("FAIL", Style::Red, v.why.as_deref().unwrap_or_default()),
+        };
+        let (file, test, why) = (escape_str(&v.file), escape_str(&v.test), escape_str(why));
+        out.push_str(&format!("{} {file}:{}: {test}: {why}\n", paint.paint(style, word), v.line));
     }
     for rule in &report.untested {
         out.push_str(&format!("{} {}: no tests\n", paint.paint(Style::Yellow, "UNTESTED"), escape_str(rule)));
     }
-    out.push_str(&format!(
-        "{} passed, {} failed ({:.2} s)\n",
-        report.passed(),
-        report.failed(),
-        started.elapsed().as_secs_f64()
-    ));
+    if let Some(coverage) = &report.coverage {
+        covered(coverage, paint, &mut out);
+    }
+    if let Some(baseline) = &report.baseline {
+        false_positives(baseline, paint, &mut out);
+    }
+    let passed = report.count(Outcome::Passed) + report.count(Outcome::Fixed);
+    let gaps = match report.count(Outcome::KnownGap) {
+        0 => String::new(),
+        n => format!(", {n} known gaps"),
+    };
+    let (failed, seconds) = (report.failed(), started.elapsed().as_secs_f64());
+    out.push_str(&format!("{passed} passed, {failed} failed{gaps} ({seconds:.2} s)\n"));
     out
+}
+
+fn covered(coverage: &Coverage, paint: Paint, out: &mut String) {
+    for rule in &coverage.rules {
+        let style = if rule.never.is_empty() { Style::Green } else { Style::Yellow };
+        let share = paint.paint(style, &format!("{:>7}", percent(rule.percent)));
+        out.push_str(&format!(
+            "{share}  {}/{}  {}: {}\n",
+            rule.seen,
+            rule.values,
+            escape_str(&rule.file),
+            escape_str(&rule.rule)
+        ));
+        for never in &rule.never {
+            let (file, what) = (escape_str(&rule.file), escape_str(&never.what));
+            out.push_str(&format!("    {file}:{}: never true: {what}\n", never.line));
+        }
+    }
+    let (seen, values, rules, none) = (coverage.seen, coverage.values, coverage.rules.len(), coverage.untested.len());
+    let share = percent(coverage.percent);
+    out.push_str(&format!(
+        "{seen} of {values} values of {rules} rules were true in a test: {share}; {none} files without tests\n"
+    ));
+}
+
+fn false_positives(baseline: &Baseline, paint: Paint, out: &mut String) {
+    for bad in &baseline.bad {
+        out.push_str(&format!("{} {}\n", paint.paint(Style::Red, "NO EVENT"), escape_str(bad)));
+    }
+    for hit in &baseline.hits {
+        let (word, level) = (paint.paint(Style::Red, "FALSE POSITIVE"), hit.level.name());
+        let place = format!("{}:{}", escape_str(&hit.file), hit.line);
+        let rule = format!("{} ({}, {})", escape_str(&hit.title), escape_str(&hit.rule), escape_str(&hit.rule_file));
+        out.push_str(&format!("{word} {place}: {level}: {rule}\n"));
+    }
+    let (hits, events, bad) = (baseline.count, baseline.events, baseline.bad_lines);
+    let level = baseline.level.map_or("any", |l| l.name());
+    out.push_str(&format!(
+        "{hits} hits of the level {level} or higher in {events} events of the baseline; {bad} bad lines\n"
+    ));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::detection::Gravity;
 use crate::offline::Offline;
+use crate::ruletest;
 
 use super::args::{ExitCode, Format, Global, ValidateArgs};
 use super::terminal::{Paint, escape_str};
@@ -23,29 +24,35 @@ pub fn run(args: &ValidateArgs, global: &Global) -> anyhow::Result<ExitCode> {
         narrow(&mut config, &paths);
     }
     let inputs = load::inputs(config)?;
-    let offline = match Offline::load(&inputs, false, load::cache_dir(&inputs.config)) {
-        Ok(offline) => offline,
+    let cache = load::cache_dir(&inputs.config);
+    let loaded = Offline::load(&inputs, false, cache.clone()).and_then(|offline| {
+        let hidden = ruletest::hidden_by_filters(&inputs, &offline.generation, cache.as_ref())?;
+        Ok((offline, hidden))
+    });
+    let (offline, hidden) = match loaded {
+        Ok(loaded) => loaded,
         Err(e) => {
             eprintln!("error: {}", escape_str(&crate::text::chain(&e)));
             return Ok(ExitCode::BadSetup);
         }
     };
     let generation = &offline.generation;
-    let errors = generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Error).count();
-    let warnings = generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
+    let diagnostics: Vec<_> = generation.diagnostics.iter().cloned().chain(hidden).collect();
+    let errors = diagnostics.iter().filter(|d| d.gravity == Gravity::Error).count();
+    let warnings = diagnostics.iter().filter(|d| d.gravity == Gravity::Warning).count();
     let guests: Vec<&str> = generation.guests().map(|g| g.name.as_str()).collect();
     match args.format.format {
         Format::Json => {
             let report = serde_json::json!({
                 "rules": generation.analytics(),
                 "guests": guests,
-                "diagnostics": generation.diagnostics,
+                "diagnostics": diagnostics,
                 "refused": generation.stale,
             });
             print(format!("{report}\n").as_bytes())?;
         }
         Format::Human => {
-            load::report(&generation.diagnostics, &inputs.rules, Paint(global.color.stderr()), Gravity::Hint);
+            load::report(&diagnostics, &inputs.rules, Paint(global.color.stderr()), Gravity::Hint);
             let summary = format!(
                 "{} rules and {} guests ({}) can be loaded; {errors} errors, {warnings} warnings\n",
                 generation.analytics(),

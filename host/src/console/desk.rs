@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::files::{self, FileError};
+use crate::alert::event_in;
 use crate::config::Config;
 use crate::control::Daemon;
 use crate::daemon::Shared;
-use crate::explain::{Which, event_line, explain};
+use crate::explain::{Which, explain};
 use crate::offline::Offline;
 use crate::reload::{Inputs, SourceFile};
 use crate::ruletest;
@@ -155,14 +156,14 @@ impl Desk {
     }
 
     fn explain(&self, q: &Question) -> Answer {
-        let Some(event) = event_line(&q.event.to_string()) else { return said(400, "there is no event to explain") };
+        let Some(event) = event_in(&q.event.to_string()) else { return said(400, "there is no event to explain") };
         let _one = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let explained = self.inputs(&q.name, q.text.as_deref()).and_then(|mut inputs| {
             // One file says everything about its rules, but for those that they name.
             inputs.rules.retain(|f| f.name == q.name);
             let file = Path::new(&q.name);
             let which = Which { id: &q.rule, file: Some(file) };
-            explain(Self::load(&inputs)?, which, &event).map_err(|e| chain(&e))
+            explain(Self::load(&inputs)?, which, &event.to_string()).map_err(|e| chain(&e))
         });
         match explained {
             Ok(explanation) => (200, explanation.to_json()),
@@ -174,7 +175,7 @@ impl Desk {
 fn findings(offline: Offline, rules: &[SourceFile], name: &str) -> Json {
     let about = |file: &str| file == name || (is_test(file) && stem(file) == stem(name));
     let diagnostics: Vec<_> = offline.generation.diagnostics.iter().filter(|d| about(&d.file)).cloned().collect();
-    let report = ruletest::run(offline, rules);
+    let report = ruletest::run(offline, rules, false);
     let tests: Vec<_> = report.verdicts.into_iter().filter(|v| about(&v.file)).collect();
     let broken: Vec<_> = report.broken.into_iter().filter(|(file, _)| about(file)).collect();
     json!({ "diagnostics": diagnostics, "tests": tests, "broken_tests": broken })

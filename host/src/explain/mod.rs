@@ -121,14 +121,6 @@ fn of_another_source(analytic: &Analytic, diagnostics: &[Diagnostic]) -> String 
     }
 }
 
-/// The event in `text`: one JSON object, or the `event` of an alert.
-pub fn event_line(text: &str) -> Option<String> {
-    let first = serde_json::Deserializer::from_str(text).into_iter::<Json>().next()?.ok()?;
-    let object = first.as_object()?;
-    let alert = object.contains_key("rule") && object.contains_key("picket");
-    Some(if alert { object.get("event")?.to_string() } else { first.to_string() })
-}
-
 fn node(n: &Node) -> Json {
     json!({ "parent": n.parent, "label": n.label, "field": n.field, "pattern": n.pattern,
         "actual": shown(&n.actual), "holds": n.holds, "reason": n.reason, "line": n.line })

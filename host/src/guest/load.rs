@@ -211,6 +211,19 @@ fn start(
     Ok((Arc::new(guest), diagnostics))
 }
 
+/// An instance of a guest that is asked why rules match, row after row.
+pub struct Explainer {
+    guest: Arc<Guest>,
+    live: Option<Live>,
+}
+
+impl Explainer {
+    /// Why a rule does or does not match a row.
+    pub fn explain(&mut self, rule_id: &str, slab: &Arc<Slab>, row: u32) -> Result<Vec<Node>, GuestError> {
+        self.guest.explained(&mut self.live, rule_id, slab, row)
+    }
+}
+
 impl Guest {
     /// The started instances, each for a thread of its own; once. Empty when they were taken before.
     pub fn instances(self: &Arc<Self>) -> Vec<Instance> {
@@ -229,7 +242,22 @@ impl Guest {
     }
 
     /// Why a rule does or does not match a row, from a fresh instance.
-    pub fn explain(&self, rule_id: &str, slab: &Arc<Slab>, row: u32) -> Result<Vec<Node>, GuestError> {
+    pub fn explain(self: &Arc<Self>, rule_id: &str, slab: &Arc<Slab>, row: u32) -> Result<Vec<Node>, GuestError> {
+        self.explainer().explain(rule_id, slab, row)
+    }
+
+    /// To ask about many rows: rules are compiled once.
+    pub fn explainer(self: &Arc<Self>) -> Explainer {
+        Explainer { guest: self.clone(), live: None }
+    }
+
+    fn explained(
+        &self,
+        live: &mut Option<Live>,
+        rule_id: &str,
+        slab: &Arc<Slab>,
+        row: u32,
+    ) -> Result<Vec<Node>, GuestError> {
         let guest = || self.name.clone();
         let indices = self.recipe.component.explain.clone().ok_or_else(|| GuestError::NoExplain { guest: guest() })?;
         let position = self.plan.analytics.iter().position(|a| a.id == rule_id);
@@ -245,12 +273,17 @@ impl Guest {
         if turn.batches.is_empty() {
             return Err(GuestError::NotSelected { guest: guest() });
         }
-        let mut live = self.recipe.build()?;
-        live.store.data_mut().turn = Some(Turn { slab: slab.clone(), rows, detected: None });
-        let instance = live.instance;
-        let nodes = live
+        let mut at_hand = match live.take() {
+            Some(at_hand) => at_hand,
+            None => self.recipe.build()?,
+        };
+        at_hand.store.data_mut().turn = Some(Turn { slab: slab.clone(), rows, detected: None });
+        let instance = at_hand.instance;
+        let nodes = at_hand
             .call(|store| indices.load(&mut *store, &instance)?.call_explain(store, analytic as u32, &turn))
             .map_err(|failed| GuestError::Trapped { guest: guest(), call: "explain", reason: failed.reason })?;
+        // One that trapped is not asked again.
+        *live = Some(at_hand);
         let count = nodes.len().min(MAX_NODES) as u32;
         let nodes = nodes.into_iter().take(MAX_NODES).enumerate().map(|(i, node)| Node {
             // A tree, whatever the guest said: a parent comes before its children.

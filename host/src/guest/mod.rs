@@ -35,7 +35,7 @@ pub use enriched::{Enriched, OwnedValue};
 pub use error::{GuestError, LoadError};
 pub use instance::{EnrichHandled, Handled, Instance};
 pub use limits::{Limits, thread_cpu};
-pub use load::{File, Guest, Loaded, Node, Setup, load};
+pub use load::{Explainer, File, Guest, Loaded, Node, Setup, load};
 pub use memory::{Kept, Place, numbered};
 pub use plan::{DetectionField, DetectionStream, Plan, Subscription};
 pub use probe::SPEAKS;

@@ -45,6 +45,21 @@ pub fn build(fields: &Map<String, Json>) -> Result<Json, BuildError> {
     Ok(event)
 }
 
+/// Gives a field of an event another value, of the type that it has there. With `must` also a field that is not there.
+pub fn alter(kind: &Kind, event: &mut Json, name: &str, value: &str, must: bool) {
+    let text = Json::from(value);
+    let Some(path) = path_of(kind, name, &text) else { return };
+    let there = event.pointer(&format!("/{}", path.replace('.', "/"))).filter(|v| !v.is_null());
+    let value = match there {
+        None if !must => return,
+        Some(Json::Number(_)) => value.parse::<u64>().map_or(text, Json::from),
+        Some(Json::Bool(truth)) => (!truth).into(),
+        Some(Json::Array(_)) => json!([value]),
+        _ => text,
+    };
+    put(event, &path, value);
+}
+
 /// An event with every key of its kind, empty.
 fn skeleton(kind: &Kind) -> Json {
     let time = "2026-01-01T00:00:00Z";

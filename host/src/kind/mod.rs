@@ -56,7 +56,7 @@ mod unlink;
 
 pub use auditd::Opens;
 pub(crate) use auditd::append as audit_records;
-pub use build::{BuildError, build};
+pub use build::{BuildError, alter, build};
 pub use catalogue::{Availability, Bound, Catalogue, EnrichOutput, Op, Selection, Source, WhereClause};
 pub(crate) use decode::join;
 pub use decode::{DecodeError, Decoder};

@@ -1,7 +1,7 @@
 //! Changes of a detection: each literal, modifier, item, selection and term of a condition, one at a time.
 
-use super::yaml::{Data, Node};
 use super::{condition, regex};
+use crate::yaml::{Data, Node};
 
 /// A changed version of a node.
 pub struct Change {
@@ -297,7 +297,7 @@ fn kind(node: &Node) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::yaml;
+    use crate::yaml;
 
     fn whats(rule: &str) -> Vec<String> {
         let documents = yaml::read(rule).unwrap();

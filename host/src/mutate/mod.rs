@@ -7,7 +7,6 @@
 mod change;
 mod condition;
 mod regex;
-mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -20,7 +19,7 @@ use crate::offline::{Offline, OfflineError};
 use crate::reload::{Inputs, SourceFile};
 use crate::ruletest::{self, Case, Silence, Tests};
 use crate::text::hex;
-use yaml::{Data, Node};
+use crate::yaml::{self, Data, Node};
 
 /// Bytes of a rule file that is mutated.
 const MAX_BYTES: usize = 64 << 10;
@@ -95,7 +94,9 @@ fn percent(killed: usize, survived: usize) -> Option<f64> {
 
 /// Mutates every rule of `inputs` that has tests.
 pub fn run(inputs: &Inputs, cache_dir: Option<&PathBuf>) -> Result<Report, OfflineError> {
-    let Tests { cases, silences, broken } = ruletest::read(&inputs.rules);
+    let Tests { mut cases, silences, broken } = ruletest::read(&inputs.rules);
+    // A known gap notices nothing.
+    cases.retain(|case| !case.todo);
     let mut rules = baseline(inputs, cache_dir, &cases)?;
     let mut mutants = Vec::new();
     for (number, rule) in rules.iter_mut().enumerate().filter(|(_, r)| r.why.is_none()) {

@@ -46,7 +46,13 @@ pub(crate) fn read(
             name => {
                 names.push(name);
                 if let Some(body) = reader.body(value) {
-                    selections.push(Selection { name: name.to_owned(), place: key.place, body, filter: None });
+                    selections.push(Selection {
+                        name: name.to_owned(),
+                        place: key.place,
+                        body,
+                        filter: None,
+                        pipeline: None,
+                    });
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::rule::{Attributes, LogSource, Rule};
 use crate::yaml::{Data, Meaning, Node};
 use std::collections::{BTreeMap, HashSet};
 
-const ATTRIBUTES: &[&str] = &[
+pub(crate) const ATTRIBUTES: &[&str] = &[
     "title",
     "id",
     "name",
@@ -55,6 +55,8 @@ pub struct FilterMeta {
     pub line: u32,
     /// The rules that have it, as indices into [`crate::RuleSet::rules`], ascending.
     pub rules: Vec<u32>,
+    /// Its file says with a reason that it may hide what a test of a rule expects: `# picket: allow filter-hides-test: ...`.
+    pub may_hide_tests: bool,
 }
 
 /// A filter that has been read and found right.
@@ -100,7 +102,7 @@ pub(crate) fn read(mut reader: Attributes<'_, '_, '_>, number: usize, node: &Nod
     let detection = detection::read(reader.reading, pairs, key.place, &["rules"], Conditions::One, &about);
     let file = reader.reading.file.to_owned();
     let (rules, detection) = (rules?, detection?);
-    let meta = FilterMeta { id, title, file, line, rules: Vec::new() };
+    let meta = FilterMeta { id, title, file, line, rules: Vec::new(), may_hide_tests: false };
     let place = key.place;
     (!reader.refused).then_some(Filter { meta, id_place, place, source, source_custom, rules, detection })
 }

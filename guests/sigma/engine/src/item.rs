@@ -29,6 +29,8 @@ pub(crate) struct Selection {
     pub body: Body,
     /// It came with this filter, and its places are in that one's file.
     pub filter: Option<u32>,
+    /// It was added by this pipeline, and its places are in that one's file.
+    pub pipeline: Option<u32>,
 }
 
 #[derive(Clone, Debug)]

@@ -63,6 +63,7 @@ mod test;
 mod time;
 mod tree;
 mod unfilter;
+mod vocabulary;
 mod witness;
 mod yaml;
 
@@ -77,6 +78,7 @@ pub use filter::FilterMeta;
 pub use number::Number;
 pub use rule::{Level, LogSource, Related, RuleMeta};
 pub use ruleset::{File, MAX_FILE_BYTES, Options, RuleSet, Stream, Unbound, compile};
+pub use vocabulary::{Vocabulary, vocabulary};
 
 /// The field of keywords: every value of the event as a list of texts.
 pub const KEYWORDS: &str = "@values";

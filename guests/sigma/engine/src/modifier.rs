@@ -36,7 +36,7 @@ pub(crate) enum Modifier {
 use Modifier as M;
 
 /// Every name, with the older names and pySigma's.
-const NAMES: &[(&str, Modifier)] = &[
+pub(crate) const NAMES: &[(&str, Modifier)] = &[
     ("contains", M::Contains),
     ("startswith", M::StartsWith),
     ("endswith", M::EndsWith),

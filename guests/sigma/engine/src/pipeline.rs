@@ -35,6 +35,8 @@ pub(crate) struct Pipelines(Vec<Pipeline>);
 
 #[derive(Debug, Default)]
 struct Pipeline {
+    /// Name of its file.
+    file: String,
     priority: i64,
     steps: Vec<Step>,
     /// What placeholders of `expand` stand for.
@@ -132,13 +134,18 @@ impl Pipelines {
                 let message = format!("the pipeline '{}' is not used: all of it is, or nothing", brief(name));
                 findings.push(Finding::error(Place::default(), "pipeline-refused", message));
             } else {
-                found.push(pipeline);
+                found.push(Pipeline { file: file.name.to_owned(), ..pipeline });
             }
             diagnostics.extend(findings.into_iter().map(|f| f.in_file(file.name)));
         }
         // Stable: those with the same priority are applied in the order in which they were named.
         found.sort_by_key(|p| p.priority);
         Self(found)
+    }
+
+    /// Their files, by the numbers that [`Selection::pipeline`] has.
+    pub fn files(&self) -> Vec<String> {
+        self.0.iter().map(|p| p.file.clone()).collect()
     }
 
     /// What placeholders stand for: `own` first, then what the pipelines say.
@@ -164,9 +171,11 @@ impl Pipelines {
     }
 
     fn rewrite(&self, rule: &mut Rule) -> Result<(), Refusal> {
-        for step in self.0.iter().flat_map(|p| &p.steps) {
-            if step.rules.hold(|source| includes(source, &rule.meta.source)) {
-                step.apply(rule)?;
+        for (number, pipeline) in (0..).zip(&self.0) {
+            for step in &pipeline.steps {
+                if step.rules.hold(|source| includes(source, &rule.meta.source)) {
+                    step.apply(rule, number)?;
+                }
             }
         }
         Ok(())
@@ -181,7 +190,8 @@ fn includes(wanted: &LogSource, source: &LogSource) -> bool {
 }
 
 impl Step {
-    fn apply(&self, rule: &mut Rule) -> Result<(), Refusal> {
+    /// Takes the step, which is one of the pipeline of this number.
+    fn apply(&self, rule: &mut Rule, pipeline: u32) -> Result<(), Refusal> {
         match &self.what {
             Transformation::Source(source) => rule.meta.source = source.clone(),
             Transformation::Add { body, negated } => {
@@ -189,7 +199,8 @@ impl Step {
                 let added = if *negated { Condition::Not(Box::new(added)) } else { added };
                 let place = rule.condition_place;
                 let name = "added by pipeline".to_owned();
-                rule.selections.push(Selection { name, place, body: body.clone(), filter: None });
+                let (body, pipeline) = (body.clone(), Some(pipeline));
+                rule.selections.push(Selection { name, place, body, filter: None, pipeline });
                 let before = std::mem::replace(&mut rule.condition, Condition::All(Vec::new()));
                 rule.condition = Condition::All(vec![added, before]);
             }
@@ -197,6 +208,7 @@ impl Step {
                 let mut left = MAX_ITEMS;
                 for selection in &mut rule.selections {
                     let body = std::mem::replace(&mut selection.body, Body::All(Vec::new()));
+                    let before = items(&body);
                     let Some(body) = self.body(body, &mut left) else {
                         let message =
                             format!("a pipeline drops every item of the selection '{}'", brief(&selection.name));
@@ -204,6 +216,12 @@ impl Step {
                             .help("it would match every event, so the rule is not loaded");
                         return Err(Refusal { finding, filter: selection.filter });
                     };
+                    // What is left of a filter would hide more than was written, and nobody would know.
+                    if selection.filter.is_some() && items(&body) < before {
+                        let message = format!("a pipeline drops an item of the selection '{}'", brief(&selection.name));
+                        let finding = Finding::error(selection.place, "pipeline-drops-filter-item", message);
+                        return Err(Refusal { finding, filter: selection.filter });
+                    }
                     selection.body = body;
                 }
                 if left == 0 {
@@ -278,6 +296,13 @@ impl Step {
             Transformation::Suffix(suffix) => Some(vec![format!("{field}{suffix}")]),
             Transformation::Drop | Transformation::Source(_) | Transformation::Add { .. } => None,
         }
+    }
+}
+
+fn items(body: &Body) -> usize {
+    match body {
+        Body::All(parts) | Body::Any(parts) => parts.iter().map(items).sum(),
+        Body::Item(_) => 1,
     }
 }
 

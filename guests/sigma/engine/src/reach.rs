@@ -46,6 +46,16 @@ impl RuleSet {
     /// What to tell the authors of the rules in `stream` that no event of this host can match. To be asked after
     /// [`RuleSet::unbind`] was told about every field.
     pub fn unreachable(&self, stream: usize) -> Vec<Diagnostic> {
+        self.silences.without(self.never_match(stream))
+    }
+
+    /// What [`RuleSet::unreachable`] would say if it were not silenced. A silence hides what is said, and changes nothing
+    /// about which rules can match.
+    pub fn unreachable_in_silence(&self, stream: usize) -> Vec<Diagnostic> {
+        self.silences.only(self.never_match(stream))
+    }
+
+    fn never_match(&self, stream: usize) -> Vec<Diagnostic> {
         let Some(of) = self.streams.get(stream) else { return Vec::new() };
         let view = View { set: self, stream, linux: of.source.product.as_deref() == Some("linux") };
         let mut found = Vec::new();
@@ -61,7 +71,7 @@ impl RuleSet {
             let place = Place { line: rule.line, column: 1, length: 1 };
             found.push(lacks.finding(place).in_file(&rule.file));
         }
-        self.silences.without(found)
+        found
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Level {
     Critical,
 }
 
-const LEVELS: &[(&str, Level)] = &[
+pub(crate) const LEVELS: &[(&str, Level)] = &[
     ("informational", Level::Informational),
     ("low", Level::Low),
     ("medium", Level::Medium),
@@ -41,10 +41,10 @@ impl Level {
     }
 }
 
-const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
+pub(crate) const STATUSES: &[&str] = &["stable", "test", "experimental", "deprecated", "unsupported"];
 
 /// What rules can be to each other.
-const RELATIONS: &[&str] = &["derived", "obsolete", "merged", "renamed", "similar"];
+pub(crate) const RELATIONS: &[&str] = &["derived", "obsolete", "merged", "renamed", "similar"];
 
 /// Attributes of a rule in the specification, and two that SigmaHQ adds.
 pub(crate) const ATTRIBUTES: &[&str] = &[

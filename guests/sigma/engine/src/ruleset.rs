@@ -11,7 +11,7 @@ use crate::item;
 use crate::lint;
 use crate::pipeline::{self, Pipelines};
 use crate::rule::{self, Document, LogSource, Reading, Rule, RuleMeta};
-use crate::silence::Silences;
+use crate::silence::{self, Silences};
 use crate::tree::{Atom, Expr, Lowering, Tree, Use};
 use crate::unfilter::Unfiltered;
 use crate::witness::Prices;
@@ -119,6 +119,8 @@ pub struct RuleSet {
     /// Per rule.
     pub(crate) trees: Vec<Tree>,
     pub(crate) silences: Silences,
+    /// Files of the pipelines in use, by number.
+    pub(crate) pipelines: Vec<String>,
     /// Columns without values on this host, by stream and column; see [`RuleSet::unbind`].
     pub(crate) unbound: HashMap<(u32, u32), Missing>,
     /// All the values that a column has on this host, where they are known; see [`RuleSet::close`].
@@ -139,6 +141,7 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
     let (mut rules, mut filters, mut drafts) = (Vec::new(), Vec::new(), Vec::new());
     let mut regex_bytes = item::MAX_REGEX_BYTES;
     let pipelines = Pipelines::load(&options.pipelines, files, &mut set.diagnostics);
+    set.pipelines = pipelines.files();
     let placeholders = pipelines.placeholders(&options.placeholders);
     for file in files.iter().filter(|f| pipeline::name_of(f.name).is_none()) {
         let mut findings = Vec::new();
@@ -231,6 +234,9 @@ pub fn compile(files: &[File<'_>], options: &Options) -> RuleSet {
         set.diagnostics.extend(set.correlations.iter().flat_map(|c| lint::correlation(&c.meta)));
     }
     set.silences = Silences::of(files);
+    for filter in &mut set.filters {
+        filter.may_hide_tests = set.silences.has(silence::FILTER_HIDES_TEST, &filter.file, filter.line);
+    }
     set.silences.apply(&mut set.diagnostics, options.hygiene);
     // Stages find what they find one after the other; who reads it goes through the files.
     let order: HashMap<&str, usize> = files.iter().enumerate().rev().map(|(i, f)| (f.name, i)).collect();
@@ -462,12 +468,14 @@ impl RuleSet {
         self.unbound.insert((number, column as u32), Missing { why, note: note.to_owned() });
         let (code, message) = why.told(field);
         let uses = stream.program.uses.iter().filter(|u| u.column == column as u32);
-        // Every rule of a filter uses what the filter uses, but its author needs to be told once.
+        // Every rule of a filter uses what the filter uses, but its author needs to be told once; so of a pipeline.
         let mut told = HashSet::new();
-        let found = uses.filter(|u| u.filter.is_none() || told.insert((u.filter, u.place))).filter_map(|u| {
-            let file = match u.filter {
-                Some(filter) => &self.filters.get(filter as usize)?.file,
-                None => &self.rules.get(u.rule as usize)?.file,
+        let own = |u: &&Use| u.filter.is_none() && u.pipeline.is_none();
+        let found = uses.filter(|u| own(u) || told.insert((u.filter, u.pipeline, u.place))).filter_map(|u| {
+            let file = match (u.filter, u.pipeline) {
+                (Some(filter), _) => &self.filters.get(filter as usize)?.file,
+                (_, Some(pipeline)) => self.pipelines.get(pipeline as usize)?,
+                _ => &self.rules.get(u.rule as usize)?.file,
             };
             Some(Finding::warning(u.place, code, message.clone()).help(note).in_file(file))
         });

@@ -32,10 +32,20 @@ const ALWAYS: &[&str] = &[
     "unused-selection",
 ];
 
+/// What the host finds when it runs the tests of rules with and without their filters.
+pub(crate) const FILTER_HIDES_TEST: &str = "filter-hides-test";
+
 /// Those that depend on the host a rule is loaded on, and so arise only when it is known: a silence for them may have no
 /// effect on this one.
-const BY_HOST: &[&str] =
-    &["field-never-here", "needs-field", "needs-value", "not-of-linux", "source-not-fed", "unknown-field"];
+const BY_HOST: &[&str] = &[
+    "field-never-here",
+    FILTER_HIDES_TEST,
+    "needs-field",
+    "needs-value",
+    "not-of-linux",
+    "source-not-fed",
+    "unknown-field",
+];
 
 /// The silences of all files.
 #[derive(Debug, Default)]
@@ -90,6 +100,18 @@ impl Silences {
         let mut found = found.into_iter().collect();
         self.take(&mut found);
         found
+    }
+
+    /// Those of `found` that are silenced, for who asks what is so and not what is to be said.
+    pub fn only(&self, found: impl IntoIterator<Item = Diagnostic>) -> Vec<Diagnostic> {
+        let silenced = |d: &Diagnostic| self.by_file.get(&d.file).is_some_and(|all| all.iter().any(|s| s.is_about(d)));
+        found.into_iter().filter(silenced).collect()
+    }
+
+    /// Whether `code` is silenced on this line.
+    pub fn has(&self, code: &str, file: &str, line: u32) -> bool {
+        let silences = self.by_file.get(file).map_or(&[][..], Vec::as_slice);
+        silences.iter().any(|s| s.reason && s.line == line && s.code == code)
     }
 
     /// The same for what arises when rules are compiled, with what is wrong with the silences. `hygiene` = everything that

@@ -80,6 +80,8 @@ pub(crate) struct Use {
     pub place: Place,
     /// It is in the file of this filter.
     pub filter: Option<u32>,
+    /// It is in the file of this pipeline.
+    pub pipeline: Option<u32>,
 }
 
 /// The atoms and columns of a stream while its rules are lowered.
@@ -97,6 +99,8 @@ pub(crate) struct Lowering<'o> {
     rule: u32,
     /// The filter that the current selection came with.
     filter: Option<u32>,
+    /// The pipeline that added it.
+    pipeline: Option<u32>,
 }
 
 impl<'o> Lowering<'o> {
@@ -120,7 +124,8 @@ impl<'o> Lowering<'o> {
         });
         // A selection that the condition names twice is one use.
         let mut seen = std::collections::HashSet::new();
-        let fresh: Vec<Use> = self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place, u.filter))).collect();
+        let fresh: Vec<Use> =
+            self.uses.drain(uses..).filter(|u| seen.insert((u.column, u.place, u.filter, u.pipeline))).collect();
         let Some(tree) = lowered else {
             let message = format!("the rule needs more than {MAX_NODES} comparisons");
             return Err(Finding::error(rule.condition_place, "rule-too-complex", message));
@@ -184,6 +189,7 @@ impl<'o> Lowering<'o> {
 
     fn selection(&mut self, selection: &Selection, positive: bool) -> Option<Tree> {
         self.filter = selection.filter;
+        self.pipeline = selection.pipeline;
         let body = self.body(&selection.body, selection.place.line, positive)?;
         let kind = match body.role {
             Role::Selection => body.kind,
@@ -210,7 +216,7 @@ impl<'o> Lowering<'o> {
         let positive = positive != item.negated;
         let field = item.field.as_deref().unwrap_or(crate::KEYWORDS);
         let main = self.column(field);
-        self.uses.push(Use { column: main, rule: self.rule, place: item.place, filter: self.filter });
+        self.take_note(main, item.place);
         let mut columns = vec![(field, main)];
         // `Image: null` asks about the resolved image; that there was no path as executed says nothing about it.
         let by_value = |w: &Wanted| !w.tests.iter().any(|t| matches!(t, Test::Exists | Test::Missing | Test::Null));
@@ -240,7 +246,7 @@ impl<'o> Lowering<'o> {
         let other = match &wanted.other {
             Some(field) => {
                 let other = self.column(field);
-                self.uses.push(Use { column: other, rule: self.rule, place: wanted.place, filter: self.filter });
+                self.take_note(other, wanted.place);
                 other
             }
             None => column,
@@ -257,6 +263,12 @@ impl<'o> Lowering<'o> {
             return atoms.pop();
         }
         Some(Tree { role: Role::Value, label: label.clone(), line, kind: Kind::Any(atoms.into()) })
+    }
+
+    /// The rule uses a column here.
+    fn take_note(&mut self, column: u32, place: Place) {
+        let (rule, filter, pipeline) = (self.rule, self.filter, self.pipeline);
+        self.uses.push(Use { column, rule, place, filter, pipeline });
     }
 
     fn column(&mut self, field: &str) -> u32 {

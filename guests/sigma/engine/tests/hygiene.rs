@@ -259,6 +259,33 @@ fn an_error_cannot_be_silenced() {
     assert!(set.rules.is_empty());
 }
 
+#[test]
+fn a_silence_hides_what_is_said_and_not_what_is_so() {
+    let bound = |text: &str| {
+        let mut set = load(text);
+        set.unbind(0, "A", Unbound::NeverHere, "");
+        let codes = |found: Vec<picket_sigma::Diagnostic>| found.iter().map(|d| d.code).collect::<Vec<_>>();
+        (codes(set.unreachable(0)), codes(set.unreachable_in_silence(0)))
+    };
+    assert_eq!(bound(CLEAN), (vec!["needs-field"], vec![]));
+    assert_eq!(bound(&silencing(CLEAN, "needs-field", "title: t")), (vec![], vec!["needs-field"]));
+}
+
+#[test]
+fn a_filter_may_hide_tests_if_its_file_says_why() {
+    let filter = "title: f\nid: 00000000-0000-0000-0000-0000000000f0\nlogsource: {product: test}\n\
+                  filter: {rules: any, s: {A: 1}, condition: not s}\n";
+    let silenced = silencing(filter, "filter-hides-test", "title: f");
+    let bare = silenced.replace(": on the other hosts", "");
+    for (text, may) in [(filter, false), (silenced.as_str(), true), (bare.as_str(), false)] {
+        let files = [CLEAN, text].map(str::as_bytes);
+        let files = [File { name: "rule.yml", content: files[0] }, File { name: "filter.yml", content: files[1] }];
+        let set = compile(&files, &Options { hygiene: true, ..Options::default() });
+        assert_eq!(set.filters[0].may_hide_tests, may, "{text}");
+        assert!(!set.diagnostics.iter().any(|d| d.code == "silence-without-effect"), "{:?}", set.diagnostics);
+    }
+}
+
 /// `text` with a silence for `code` above the line that begins with `line`.
 fn silencing(text: &str, code: &str, line: &str) -> String {
     assert_eq!(text.matches(line).count(), 1, "{line}");

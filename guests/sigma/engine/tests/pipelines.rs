@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Event, matches, rule};
-use picket_sigma::{File, Gravity, Options, RuleSet, Scratch, compile};
+use picket_sigma::{File, Gravity, Options, RuleSet, Scratch, Unbound, compile};
 use serde_json::json;
 
 /// `rule_text` under one pipeline, called `mine`.
@@ -168,6 +168,20 @@ fn a_condition_is_added() {
 }
 
 #[test]
+fn what_is_said_about_an_added_item_names_the_pipeline() {
+    let steps = "  - type: add_condition\n    conditions:\n      Added: 1";
+    let two =
+        [rule("s: {A: x}\ncondition: s"), rule("s: {A: y}\ncondition: s").replace("0000\n", "0001\n")].join("---\n");
+    let mut set = under(&pipeline(steps), &two);
+    assert_eq!(set.rules.len(), 2, "{:#?}", set.diagnostics);
+    let said = set.unbind(0, "Added", Unbound::Unknown, "");
+    let told: Vec<_> = said.iter().map(|d| (d.file.as_str(), d.code, d.place.line)).collect();
+    assert_eq!(told, [("rules/mine.pipeline.yml", "unknown-field", 6)], "once, however many rules have it");
+    let said = set.unbind(0, "A", Unbound::Unknown, "");
+    assert_eq!(said.iter().map(|d| d.file.as_str()).collect::<Vec<_>>(), ["rules/rule.yml"; 2]);
+}
+
+#[test]
 fn an_item_is_dropped_but_never_a_whole_selection() {
     let steps = "  - {type: drop_detection_item, field_name_conditions: [{type: include_fields, fields: [Initiated]}]}";
     check(steps, "s: {A: x, Initiated: 'true'}\ncondition: s", &[json!({"A": "x"})], &[json!({"Initiated": "true"})]);
@@ -268,9 +282,13 @@ fn a_rule_runs_without_its_filters_where_a_pipeline_empties_one() {
     assert!(hit(&set, &json!({"p.A.s": "x", "Added": "1", "User": "bob", "Initiated": "true"})));
     assert!(!hit(&set, &json!({"p.A.s": "x"})) && !hit(&set, &json!({"p.A.s": "y", "Added": "1"})));
 
-    // A filter of which something is left, and a rule that the broken one is not for, are as ever.
+    // What is left of a filter would hide more than was written: it is not applied, either.
     let half = filter("f0", "s: {Initiated: 'true', User: bob}\ncondition: not s");
     let set = filtered(DROP, &text, &[half]);
+    assert_eq!((told(&set), set.rules[0].filters.len()), (vec![("f0.yml", "pipeline-drops-filter-item", 6)], 0));
+    assert!(hit(&set, &json!({"A": "x", "User": "bob"})) && hit(&set, &json!({"A": "x"})));
+    // A filter that has no such item, and a rule that the broken one is not for, are as ever.
+    let set = filtered(DROP, &text, std::slice::from_ref(&good));
     assert_eq!((told(&set), set.rules[0].filters.len()), (vec![], 1));
     assert!(!hit(&set, &json!({"A": "x", "User": "bob"})) && hit(&set, &json!({"A": "x"})));
     let other = text.replace("product: test", "product: other").replace("0000\n", "0001\n");

@@ -20,5 +20,6 @@ mod table;
 pub use correlator::{Correlator, Counters, Detections, Fired, Limits};
 pub use plan::{Correlation, Kind};
 
-pub(crate) use read::{Draft, read};
+pub(crate) use plan::{KINDS, OPERATORS};
+pub(crate) use read::{Draft, KEYS, POLICY, read};
 pub(crate) use resolve::resolve;

@@ -11,9 +11,10 @@ const MAX_RULES: usize = 1000;
 pub(super) const MAX_FIELDS: usize = 16;
 const MAX_TIMESPAN: u64 = 100 * 31_556_952;
 
-const KEYS: &[&str] = &["type", "rules", "group-by", "timespan", "aliases", "condition", "generate", "field"];
+pub(crate) const KEYS: &[&str] =
+    &["type", "rules", "group-by", "timespan", "aliases", "condition", "generate", "field"];
 /// Attributes of our own.
-const POLICY: &[&str] = &["correlation", "suppress", "refire", "evaluate"];
+pub(crate) const POLICY: &[&str] = &["correlation", "suppress", "refire", "evaluate"];
 
 /// A name with its place.
 pub(crate) type Named = (String, Place);

@@ -1,4 +1,4 @@
-//! A rule file as a tree that can be changed and written again.
+//! A file of YAML as a tree with places, which can be changed and written again.
 //!
 //! What is written is YAML in flow style, every text quoted: ugly, but the same to a parser. Each node keeps the place
 //! that it had in the file.
@@ -31,6 +31,25 @@ pub enum Data {
 impl Node {
     pub fn text(&self) -> Option<&str> {
         if let Data::Scalar { text, .. } = &self.data { Some(text) } else { None }
+    }
+
+    /// The value of a key of a map.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.pair(key).map(|(_, value)| value)
+    }
+
+    /// The line of a key of a map.
+    pub fn key_line(&self, key: &str) -> Option<u32> {
+        self.pair(key).map(|(key, _)| key.line)
+    }
+
+    fn pair(&self, key: &str) -> Option<&(Node, Node)> {
+        let Data::Map(pairs) = &self.data else { return None };
+        pairs.iter().find(|(k, _)| k.text() == Some(key))
+    }
+
+    pub fn items(&self) -> Option<&[Node]> {
+        if let Data::List(items) = &self.data { Some(items) } else { None }
     }
 
     /// The same place with another text.
