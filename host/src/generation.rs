@@ -11,6 +11,7 @@ use crate::detection::Diagnostic;
 use crate::guest::{DetectionField, Guest};
 use crate::kind::{Catalogue, KINDS, KindId, Opens};
 use crate::lane::Lane;
+use crate::tune::Tuning;
 
 /// What is loaded and live together. Never changed after it is published; unchanged guests are shared between generations.
 pub struct Generation {
@@ -34,6 +35,8 @@ pub struct Generation {
     pub stale: Vec<Stale>,
     /// What loading said about rules and guests.
     pub diagnostics: Vec<Diagnostic>,
+    /// What becomes of what rules find.
+    pub tuning: Arc<Tuning>,
     /// Rules that are live, by file: what the mass-change guard compares.
     pub rules: BTreeMap<String, usize>,
 }
@@ -74,6 +77,7 @@ impl Generation {
             collect: CollectConfig::default(),
             stale: Vec::new(),
             diagnostics: Vec::new(),
+            tuning: Arc::default(),
             rules: BTreeMap::new(),
         }
     }

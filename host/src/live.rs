@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
+use crate::audit::{Asker, Audit, Loaded, Peer};
 use crate::capture::{Capture, Limits};
 use crate::config::{Config, ConfigError};
 use crate::control;
@@ -15,6 +16,7 @@ use crate::deliver::{Deliver, write_metrics};
 use crate::detection::Gravity;
 use crate::generation::Generation;
 use crate::lane::Rejected;
+use crate::notice;
 use crate::privilege;
 use crate::process::HashAccount;
 use crate::reload::{Inputs, Loader};
@@ -29,6 +31,7 @@ pub type ReadConfig = Box<dyn FnMut() -> Result<Config, ConfigError> + Send>;
 /// A wish to load now.
 pub struct Ask {
     pub force: bool,
+    pub by: Option<Asker>,
     pub reply: Option<SyncSender<Json>>,
 }
 
@@ -55,6 +58,11 @@ pub struct Reloader {
     pub attempts: Arc<Mutex<Attempts>>,
     pub asked: Receiver<Ask>,
     pub rejected: Receiver<Rejected>,
+    /// The last end of an entry or exception that a set was loaded for.
+    pub ended: Option<i64>,
+    pub audit: Audit,
+    /// Who wants the load that is under way.
+    pub askers: Vec<Asker>,
 }
 
 /// How often the thread looks at what was asked.
@@ -97,6 +105,10 @@ impl Reloader {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            if self.due() {
+                let report = self.reread(false);
+                tracing::info!(outcome = %report["outcome"], "loaded again: an entry or an exception has expired, or is about to");
+            }
             while let Ok(rejected) = self.rejected.try_recv() {
                 self.roll_back(&rejected);
             }
@@ -117,6 +129,7 @@ impl Reloader {
                 };
                 self.note(|a| a.settling = None);
                 let force = waiting.iter().any(|a| a.force);
+                self.askers = waiting.iter().filter_map(|a| a.by).collect();
                 let report = match report {
                     Some(snapshots) => {
                         watched.last = Some(snapshots.clone());
@@ -124,6 +137,7 @@ impl Reloader {
                     }
                     None => self.reread(force),
                 };
+                self.askers.clear();
                 for ask in waiting.drain(..).filter_map(|a| a.reply) {
                     // Whoever asked may have gone.
                     let _ = ask.try_send(report.clone());
@@ -136,6 +150,14 @@ impl Reloader {
                 }
             }
         }
+    }
+
+    /// Whether something in the live set has come to its end, or near it. A set that is refused is not tried twice for it.
+    fn due(&mut self) -> bool {
+        let next = self.shared.live.load().tuning.next;
+        let due = next.filter(|at| *at <= (notice::now() / 1_000_000_000) as i64 && Some(*at) != self.ended);
+        self.ended = due.or(self.ended);
+        due.is_some()
     }
 
     fn sets(&self) -> Vec<FileSet> {
@@ -163,10 +185,7 @@ impl Reloader {
                 // The snapshots may be of other directories.
                 return Inputs::read(self.config.clone()).map_err(|e| chain(&e));
             }
-            let mut snapshots = snapshots.into_iter();
-            let mut next = || snapshots.next().unwrap_or_default();
-            let (rules, guests) = (next(), next());
-            Ok(Inputs::new(self.config.clone(), rules, guests))
+            Ok(Inputs::new(self.config.clone(), snapshots))
         });
         let outcome = outcome.and_then(|inputs| self.build(&inputs, force));
         self.report(outcome)
@@ -191,12 +210,13 @@ impl Reloader {
         Ok(true)
     }
 
-    fn report(&self, outcome: Result<Json, String>) -> Json {
+    fn report(&mut self, outcome: Result<Json, String>) -> Json {
         match outcome {
             Ok(report) => report,
             Err(why) => {
                 let live = self.shared.live.load().number;
                 tracing::error!(%why, live, "the new set was refused; the live one stays");
+                self.audit.refused(live, &why, &self.askers);
                 self.note(|a| {
                     a.refusals += 1;
                     a.refused = Some(why.clone());
@@ -222,6 +242,10 @@ impl Reloader {
         });
         if !same {
             announce(&now, started);
+            let loaded = Loaded { generation: now.number, rules: now.analytics(), inputs, tuning: &now.tuning };
+            self.audit.loaded(&loaded, &self.askers);
+            // Who asked may want to know what was counted until now.
+            self.shared.hits.write();
         }
         Ok(json!({
             "outcome": if same { "unchanged" } else { "live" },
@@ -346,13 +370,13 @@ impl control::Daemon for Front {
         let guests = self.shared.ledger.to_json()["guests"].take();
         json!({
             "running": true, "generation": g.number, "rules": rules, "guests": guests,
-            "uncounted_hits": self.shared.hits.uncounted(),
+            "uncounted_hits": self.shared.hits.uncounted(), "unplaced_hits": self.shared.hits.unplaced(),
         })
     }
 
-    fn reload(&self, force: bool, wait: bool) -> Json {
+    fn reload(&self, force: bool, wait: bool, by: Option<Peer>) -> Json {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let ask = Ask { force, reply: wait.then_some(reply) };
+        let ask = Ask { force, by: by.map(Asker::Control), reply: wait.then_some(reply) };
         if self.ask.lock().unwrap_or_else(PoisonError::into_inner).send(ask).is_err() {
             return json!({ "outcome": "refused", "why": "picket is stopping" });
         }
@@ -427,9 +451,21 @@ impl control::Daemon for Front {
         }
         let d = &self.shared.ledger.detections;
         text.counter("picket_detections_total", "detections by what became of them");
-        for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {
+        for (what, count) in [
+            ("alert", &d.alerts),
+            ("internal", &d.internal),
+            ("duplicate", &d.duplicates),
+            ("off", &d.off),
+            ("context", &d.context),
+            ("shadow", &d.shadowed),
+        ] {
             text.sample("picket_detections_total", &[("outcome", what)], count.get() as f64);
         }
+        text.counter(
+            "picket_context_forgotten_total",
+            "hits of context that had to go, or had no process: raise tuning.context",
+        );
+        text.sample("picket_context_forgotten_total", &[], d.context_forgotten.get() as f64);
         let n = &self.shared.ledger.notices;
         text.counter("picket_notices_total", "alerts of the host's own: tampering, time not watched");
         for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {

@@ -2,6 +2,7 @@
 
 mod alerts;
 pub mod args;
+mod audit;
 pub mod capture;
 pub mod completions;
 pub mod config;
@@ -44,6 +45,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Reload(args) => reload::run(args, global),
         Command::Rules(args) => rules::run(args, global),
         Command::Alerts(args) => alerts::run(args, global),
+        Command::Audit(args) => audit::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Fields(args) => fields::run(args, global),
         Command::Schema(args) => schema::run(args, global, crate::alert::schema),

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::alert;
+use crate::alert::{self, Desk};
 use crate::detection::{Gravity, Level};
 use crate::offline::Offline;
 use crate::sensor::replay::Lines;
+use crate::tune::Context;
 
 use super::args::{ExitCode, Format, Global, ReplayArgs};
 use super::terminal::{Paint, escape_str};
@@ -28,7 +29,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
         }
     };
     let paint = Paint(global.color.stderr());
-    let bad_rules = load::report(&offline.generation.diagnostics, &inputs.rules, paint, Gravity::Error);
+    let bad_rules = load::report(&offline.generation.diagnostics, &inputs.texts(), paint, Gravity::Error);
     // About no file: a guest asks for what nothing feeds, and its rules never match.
     for d in offline.generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning && d.file.is_empty()) {
         tracing::warn!(code = %d.code, "{}", escape_str(&d.message));
@@ -40,6 +41,8 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::BadInput);
         }
     };
+    let context = inputs.config.tuning.context as usize;
+    let mut desk = if args.modes { Desk::Modes(Context::new(context)) } else { Desk::Shown };
     let failing = AtomicUsize::new(0);
     let closed = AtomicBool::new(false);
     let ledger = offline.ledger.clone();
@@ -77,7 +80,10 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
         },
         |finished| {
             let mut out = stdout.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (alert, ready) in alert::of(&finished, &ledger) {
+            for (alert, ready) in alert::of(&finished, &ledger, &mut desk) {
+                if ready.quiet {
+                    continue;
+                }
                 if args.fail_on.is_some_and(|least: Level| alert.severity >= least) {
                     failing.fetch_add(1, Ordering::Relaxed);
                 }

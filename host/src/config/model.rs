@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keep::HistoryConfig;
 use super::process::{ContainersConfig, HashesConfig};
+use super::tuning::TuningConfig;
 use crate::deliver::EndpointConfig;
 use crate::units::{ByteSize, Period};
 
@@ -74,6 +75,9 @@ pub struct Config {
     /// Alerts that were made, for whoever asks about one later.
     pub history: HistoryConfig,
 
+    /// What becomes of what rules find.
+    pub tuning: TuningConfig,
+
     /// How the running Picket is asked and scraped.
     pub control: ControlConfig,
 
@@ -100,6 +104,7 @@ impl Default for Config {
             endpoint: BTreeMap::new(),
             spool: SpoolConfig::default(),
             history: HistoryConfig::default(),
+            tuning: TuningConfig::default(),
             control: ControlConfig::default(),
             log: LogConfig::default(),
         }
