@@ -323,9 +323,9 @@ pub fn of(finished: &Finished, ledger: &Ledger, desk: &mut Desk) -> Vec<(Alert, 
         match alert.ready() {
             Ok(ready) => {
                 if ready.quiet {
-                    account.shadowed.add(1)
+                    account.shadowed.add(1);
                 } else {
-                    account.alerts.add(1)
+                    account.alerts.add(1);
                 }
                 alerts.push((alert, ready));
             }

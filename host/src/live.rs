@@ -405,18 +405,20 @@ impl control::Daemon for Front {
 
     fn metrics(&self, out: &mut String) {
         let mut text = control::text::Text::new(out);
-        let g = self.shared.live.load_full();
+        let live = self.shared.live.load_full();
         text.gauge("picket_generation", "number of the live generation");
-        text.sample("picket_generation", &[], g.number as f64);
+        text.sample("picket_generation", &[], live.number as f64);
         text.gauge("picket_stale_files", "files whose newest version was refused: see picket status");
-        text.sample("picket_stale_files", &[], g.stale.len() as f64);
-        let e = &self.shared.ledger.events;
+        text.sample("picket_stale_files", &[], live.stale.len() as f64);
+        let events = &self.shared.ledger.events;
         text.counter("picket_events_total", "events read, by what became of them");
-        for (what, count) in [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)] {
+        for (what, count) in
+            [("slabbed", &events.slabbed), ("unwanted", &events.unwanted), ("undecodable", &events.undecodable)]
+        {
             text.sample("picket_events_total", &[("outcome", what)], count.get() as f64);
         }
         text.counter("picket_derived_rows_total", "rows made from events, beside them: audit records");
-        text.sample("picket_derived_rows_total", &[], e.derived.get() as f64);
+        text.sample("picket_derived_rows_total", &[], events.derived.get() as f64);
         text.counter("picket_guest_rows_total", "rows by guest; shed rows: raise dispatch.queue or guest replicas");
         for (name, a) in self.shared.ledger.guests() {
             for (what, count) in

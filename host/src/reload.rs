@@ -77,7 +77,8 @@ impl Inputs {
         let all = [&rules, &guests, &tuning, &lists];
         let errors = all.into_iter().flat_map(|s| &s.errors);
         let unread = errors.map(|e| file_fault("unreadable", &e.name, &chain(e))).collect();
-        let (modes, filters): (Vec<_>, Vec<_>) = tuning.files.into_iter().partition(|f| f.name.ends_with(".toml"));
+        let (modes, filters): (Vec<_>, Vec<_>) =
+            tuning.files.into_iter().partition(|f| f.path.extension().is_some_and(|e| e == "toml"));
         // A directory of tuning may be named as one of rules, too, as `picket test tuning` does.
         let place = |f: &SourceFile| std::path::absolute(&f.path).unwrap_or_else(|_| f.path.clone());
         let known: HashSet<PathBuf> =
@@ -284,23 +285,19 @@ impl Loader {
             let text = String::from_utf8_lossy(&file.content);
             let mut read = tune::read(&file.name, &text, diagnostics);
             let key = (TUNING.to_owned(), file.name.clone());
-            match diagnostics.get(said) {
-                Some(error) => {
-                    let last = self.good.get(&key);
-                    stale.push(Stale {
-                        file: file.name.clone(),
-                        live: last.map(|f| digest([&*f.content])),
-                        refused: digest([&*file.content]),
-                        why: format!("{}:{}: {}", error.line, error.column, error.message),
-                    });
-                    if let Some(last) = last {
-                        read = tune::read(&file.name, &String::from_utf8_lossy(&last.content), &mut Vec::new());
-                    }
+            if let Some(error) = diagnostics.get(said) {
+                let last = self.good.get(&key);
+                stale.push(Stale {
+                    file: file.name.clone(),
+                    live: last.map(|f| digest([&*f.content])),
+                    refused: digest([&*file.content]),
+                    why: format!("{}:{}: {}", error.line, error.column, error.message),
+                });
+                if let Some(last) = last {
+                    read = tune::read(&file.name, &String::from_utf8_lossy(&last.content), &mut Vec::new());
                 }
-                None => {
-                    let good = File { name: file.name.clone(), content: file.content.clone() };
-                    self.good.insert(key, good);
-                }
+            } else {
+                self.good.insert(key, File { name: file.name.clone(), content: file.content.clone() });
             }
             entries.extend(read);
         }

@@ -130,7 +130,7 @@ fn last(name: &str) -> &str {
 
 fn is_yaml(name: &str) -> bool {
     let hidden = name.split('/').any(|part| part.starts_with('.'));
-    !hidden && (name.ends_with(".yml") || name.ends_with(".yaml"))
+    !hidden && Path::new(name).extension().is_some_and(|e| e == "yml" || e == "yaml")
 }
 
 fn is_licence(name: &str) -> bool {

@@ -188,7 +188,7 @@ impl Reading<'_> {
                 "path" => entry.path = self.text(name, value).map(|p| p.trim_end_matches('/').to_owned()),
                 "tag" => entry.tag = self.text(name, value),
                 "level" => {
-                    entry.levels = self.texts(name, value).iter().filter_map(|t| self.level(name, t, value)).collect()
+                    entry.levels = self.texts(name, value).iter().filter_map(|t| self.level(name, t, value)).collect();
                 }
                 "below" => entry.below = self.text(name, value).and_then(|t| self.level(name, &t, value)),
                 "status" => entry.statuses = self.texts(name, value),

@@ -99,7 +99,9 @@ pub fn run(args: &RulesExceptArgs, global: &Global) -> anyhow::Result<ExitCode> 
     let trial = Offline::load(&next, false, load::cache_dir(&inputs.config))?;
     let said: Vec<_> = trial.generation.diagnostics.iter().filter(|d| made.iter().any(|m| m.name == d.file)).collect();
     if said.iter().any(|d| d.gravity >= Gravity::Warning) {
-        said.iter().for_each(|d| eprint!("{}", show::diagnostic(d, &made, Paint(global.color.stderr()))));
+        for d in said {
+            eprint!("{}", show::diagnostic(d, &made, Paint(global.color.stderr())));
+        }
         anyhow::bail!("the exception would not count as it stands; nothing was written");
     }
     let (hidden, _) = watch(trial, &rule, &events, &[], &catalogue);
@@ -144,7 +146,7 @@ fn human(report: &Json) -> String {
     }
     match report["tests"]["expect_match"].as_u64() {
         Some(0) => {
-            out.push_str("the rule has no test that expects a match: nothing shows that it still finds anything\n")
+            out.push_str("the rule has no test that expects a match: nothing shows that it still finds anything\n");
         }
         n => out.push_str(&format!("{} tests of the rule still match\n", n.unwrap_or_default())),
     }
@@ -217,7 +219,7 @@ fn watch(offline: Offline, rule: &str, events: &[String], on: &[String], catalog
             for found in finished.found.iter().filter(|f| f.detection.analytic.id == rule) {
                 hits.lock().unwrap_or_else(PoisonError::into_inner).insert(slab.number);
                 let Some(row) = found.detection.row.filter(|_| slab.number == 0) else { continue };
-                let read = |field: &String| value(slab.value(row as usize, &access(catalogue, field)?), field);
+                let read = |field: &String| value(&slab.value(row as usize, &access(catalogue, field)?), field);
                 *values.lock().unwrap_or_else(PoisonError::into_inner) = Some(on.iter().map(read).collect());
             }
         },
@@ -238,8 +240,8 @@ fn access(catalogue: &Catalogue, field: &str) -> Result<Access, String> {
 }
 
 /// A value that an exception can be about: one that is there, and is exactly what is written.
-fn value(value: Value<'_>, field: &str) -> Result<String, String> {
-    match value {
+fn value(value: &Value<'_>, field: &str) -> Result<String, String> {
+    match *value {
         Value::Text(text) if !text.is_empty() => {
             let text =
                 std::str::from_utf8(text).map_err(|_| format!("`{field}` is no UTF-8, and a rule cannot name it"))?;
