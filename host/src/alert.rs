@@ -19,6 +19,7 @@ use crate::pipeline::Flight;
 use crate::process::{self, Image, Process};
 use crate::slab::{Slab, Value};
 use crate::text::hex;
+use crate::tune::{Context, ContextHit, Mode, Relation, Verdict};
 
 /// Version of the format; fields are only ever added.
 pub(crate) const FORMAT: u32 = 1;
@@ -28,6 +29,8 @@ pub(crate) const FORMAT: u32 = 1;
 #[serde(rename_all = "lowercase")]
 pub enum Activity {
     New,
+    /// Of a rule in shadow: kept, and neither printed nor delivered.
+    Shadow,
     /// A time that was not watched: see `gap`.
     Gap,
 }
@@ -121,6 +124,9 @@ pub struct Alert {
     pub fields: serde_json::Map<String, serde_json::Value>,
     /// What this one was made from, oldest first.
     pub related: Vec<Related>,
+    /// What low-value rules found before in the same process tree, oldest first; the newest 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<ContextHit>,
     /// The event in the model's shape; as read when it was replayed.
     #[schemars(with = "serde_json::Value")]
     pub event: Option<Box<RawValue>>,
@@ -140,8 +146,8 @@ pub struct Rule {
     pub file: String,
     pub level: Level,
     pub status: Option<String>,
-    /// `live`: delivered.
-    pub mode: String,
+    /// What becomes of what the rule finds: see docs/tuning.md.
+    pub mode: Mode,
     pub author: Option<String>,
     pub license: Option<String>,
     pub tags: Vec<String>,
@@ -282,23 +288,60 @@ pub fn event_in(text: &str) -> Option<serde_json::Value> {
 #[derive(Clone, Debug)]
 pub struct Ready {
     pub id: String,
+    /// Only for the history: neither printed nor delivered.
+    pub quiet: bool,
     pub level: Level,
     pub line: Arc<[u8]>,
 }
 
+/// What is done with the modes of rules.
+pub enum Desk {
+    /// Every rule that is not off makes alerts, which say its mode: who replays events wants to see what matches.
+    Shown,
+    /// As they say. Holds the hits of rules that are only context.
+    Modes(Context),
+}
+
+/// What becomes of a detection.
+pub fn verdict(flight: &Flight, found: &Found) -> Verdict {
+    let analytic = &found.detection.analytic;
+    flight.generation.tuning.of(&found.guest.name, analytic, found.detection.level.unwrap_or(analytic.level))
+}
+
 /// The alerts of what was found, in its order; what is only for other detectors makes none.
-pub fn of(finished: &Finished, ledger: &Ledger) -> Vec<(Alert, Ready)> {
+pub fn of(finished: &Finished, ledger: &Ledger, desk: &mut Desk) -> Vec<(Alert, Ready)> {
     let account = &ledger.detections;
     let mut alerts: Vec<(Alert, Ready)> = Vec::new();
     for found in &finished.found {
-        if !found.detection.analytic.deliver {
+        let analytic = &found.detection.analytic;
+        if !analytic.deliver {
             account.internal.add(1);
             continue;
         }
-        let alert = make(&finished.flight, found);
+        let verdict = verdict(&finished.flight, found);
+        if verdict.mode == Mode::Off {
+            account.off.add(1);
+            continue;
+        }
+        if let (Mode::Context, Desk::Modes(context)) = (verdict.mode, &mut *desk) {
+            account.context.add(1);
+            account.context_forgotten.add(u64::from(note(context, found, &verdict)));
+            continue;
+        }
+        let mut alert = make(&finished.flight, found, &verdict);
+        if let Desk::Modes(context) = desk {
+            if verdict.mode == Mode::Shadow {
+                alert.activity = Activity::Shadow;
+            }
+            alert.context = process_of(found).map(|p| context.of(p)).unwrap_or_default();
+        }
         match alert.ready() {
             Ok(ready) => {
-                account.alerts.add(1);
+                if ready.quiet {
+                    account.shadowed.add(1);
+                } else {
+                    account.alerts.add(1);
+                }
                 alerts.push((alert, ready));
             }
             // Every part of an alert is text, numbers and JSON that was just written.
@@ -308,8 +351,29 @@ pub fn of(finished: &Finished, ledger: &Ledger) -> Vec<(Alert, Ready)> {
     alerts
 }
 
+/// Keeps what a rule found as context; whether an older hit had to go. What no process is behind belongs to no tree.
+fn note(context: &mut Context, found: &Found, verdict: &Verdict) -> bool {
+    let Some(process) = process_of(found) else { return true };
+    let analytic = &found.detection.analytic;
+    let time = found.detection.row.map_or(found.slab.watermark, |r| found.slab.rows[r as usize].time);
+    let hit = ContextHit {
+        id: found.id.to_string(),
+        rule: analytic.id.clone(),
+        title: analytic.title.clone(),
+        level: verdict.level.or(found.detection.level).unwrap_or(analytic.level),
+        time: kind::time_text(time),
+        pid: process.image.key.tgid,
+        relation: Relation::Same,
+    };
+    context.add(process, hit)
+}
+
+fn process_of(found: &Found) -> Option<&Process> {
+    found.slab.rows.get(found.detection.row? as usize)?.process.as_deref()
+}
+
 /// Makes the alert of a detection.
-pub fn make(flight: &Flight, found: &Found) -> Alert {
+pub fn make(flight: &Flight, found: &Found, verdict: &Verdict) -> Alert {
     let Found { guest, slab, detection, id, related } = found;
     let analytic = &detection.analytic;
     let row = detection.row.map(|r| r as usize).filter(|r| *r < slab.len());
@@ -318,7 +382,7 @@ pub fn make(flight: &Flight, found: &Found) -> Alert {
     let times = related.iter().filter_map(|r| Some(r.known.as_ref()?.time));
     let time = row.map_or(slab.watermark, |r| slab.rows[r].time);
     let (first, last) = (times.clone().min().unwrap_or(time), times.max().unwrap_or(time));
-    let level = detection.level.unwrap_or(analytic.level);
+    let level = verdict.level.or(detection.level).unwrap_or(analytic.level);
     let system = |name: &str| row.map(|r| system_value(slab, r, name));
     let number = |name: &str| match system(name) {
         Some(Value::Unsigned(v)) => Some(v),
@@ -332,7 +396,7 @@ pub fn make(flight: &Flight, found: &Found) -> Alert {
         episode: digest(&[
             origin.machine.as_bytes(),
             guest.name.as_bytes(),
-            rule_key(analytic).as_bytes(),
+            analytic.key().as_bytes(),
             detection.key.as_bytes(),
             image.and_then(|i| i.exe.as_deref()).unwrap_or_default(),
         ]),
@@ -343,7 +407,7 @@ pub fn make(flight: &Flight, found: &Found) -> Alert {
         last: kind::time_text(last),
         title: analytic.title.clone(),
         message: message(analytic, image),
-        rule: rule(analytic),
+        rule: rule(analytic, verdict.mode),
         host: Host {
             id: origin.machine.clone(),
             name: match system("System.MainHostname") {
@@ -379,6 +443,7 @@ pub fn make(flight: &Flight, found: &Found) -> Alert {
             .collect(),
         fields: detection.fields.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect(),
         related: related.iter().map(Related::of).collect(),
+        context: Vec::new(),
         // What `render` writes is JSON; a row without an event has none.
         event: row.and_then(|r| RawValue::from_string(kind::render(slab, r)).ok()),
         gap: None,
@@ -400,7 +465,12 @@ impl Alert {
     /// Serialises the alert; its line never holds a raw control character.
     pub fn ready(&self) -> Result<Ready, serde_json::Error> {
         let line = escape_controls(serde_json::to_string(self)?);
-        Ok(Ready { id: self.id.clone(), level: self.severity, line: line.into_bytes().into() })
+        Ok(Ready {
+            id: self.id.clone(),
+            quiet: self.activity == Activity::Shadow,
+            level: self.severity,
+            line: line.into_bytes().into(),
+        })
     }
 }
 
@@ -450,15 +520,11 @@ pub(crate) fn identity(slab: &Slab, guest: &Guest, detection: &Detection, relate
         origin.machine.as_bytes(),
         origin.boot.as_bytes(),
         guest.name.as_bytes(),
-        rule_key(&detection.analytic).as_bytes(),
+        detection.analytic.key().as_bytes(),
         detection.key.as_bytes(),
     ];
     parts.extend(event.iter().map(Vec::as_slice));
     digest(&parts)
-}
-
-fn rule_key(analytic: &Analytic) -> &str {
-    if analytic.id.is_empty() { &analytic.title } else { &analytic.id }
 }
 
 /// 128 bits of SHA-256 over length-prefixed parts, hex.
@@ -504,7 +570,7 @@ fn message(analytic: &Analytic, image: Option<&Image>) -> String {
     }
 }
 
-fn rule(analytic: &Analytic) -> Rule {
+fn rule(analytic: &Analytic, mode: Mode) -> Rule {
     let text = |key: &str| analytic.metadata.get(key).and_then(|v| v.as_str()).map(str::to_owned);
     let list = |key: &str| match analytic.metadata.get(key) {
         Some(serde_json::Value::Array(items)) => items.iter().filter_map(|v| v.as_str()).map(str::to_owned).collect(),
@@ -518,7 +584,7 @@ fn rule(analytic: &Analytic) -> Rule {
         file: analytic.file.clone(),
         level: analytic.level,
         status: text("status"),
-        mode: "live".to_owned(),
+        mode,
         author: text("author"),
         license: text("license"),
         tags: list("tags"),

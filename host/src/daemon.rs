@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use picket_ebpf::Class;
 
-use crate::alert::{self, Cause, Gap, Ready};
+use crate::alert::{self, Cause, Desk, Gap, Ready};
 use crate::capture;
 use crate::collect;
 use crate::config::{CollectConfig, Config, FileEvent};
@@ -511,7 +511,9 @@ impl Alerts {
         let (made, inbox) = std::sync::mpsc::sync_channel(256);
         let durable = move |alert: &alert::Alert, ready: &Ready| {
             history.keep(&ready.line, &ledger.history);
-            print(alert, ready);
+            if !ready.quiet {
+                print(alert, ready);
+            }
         };
         let run = move || store(&inbox, deliver.as_deref(), durable);
         let thread = std::thread::Builder::new().name("alerts".to_owned()).spawn(run)?;
@@ -519,11 +521,11 @@ impl Alerts {
     }
 
     /// For the sequencer: what was found becomes alerts. It waits while the spool cannot write.
-    pub fn maker(&self, shared: Arc<Shared>) -> impl FnMut(&Finished) + Send + use<> {
+    pub fn maker(&self, shared: Arc<Shared>, mut desk: Desk) -> impl FnMut(&Finished) + Send + use<> {
         let made = self.made.clone();
         move |finished| {
             shared.hits.note(finished);
-            let alerts = alert::of(finished, &shared.ledger);
+            let alerts = alert::of(finished, &shared.ledger, &mut desk);
             if !alerts.is_empty() {
                 // The alerts thread ends after the sequencer.
                 let _ = made.send(Made { alerts, durable: None });
@@ -573,8 +575,11 @@ fn store(made: &Receiver<Made>, deliver: Option<&Deliver>, mut durable: impl FnM
         if let Some(deliver) = deliver {
             let outgoing =
                 |(_, r): &(alert::Alert, Ready)| Outgoing { id: r.id.clone(), level: r.level, body: r.line.clone() };
+            let delivered = || group.iter().filter(|(_, ready)| !ready.quiet);
             // Nothing is printed before it is durable. A disk that is full stops alerts, not collection.
-            while let Err(e) = deliver.append(group.iter().map(outgoing).collect()) {
+            while delivered().next().is_some()
+                && let Err(e) = deliver.append(delivered().map(outgoing).collect())
+            {
                 if matches!(e, DeliverError::Stopped) {
                     // Its threads are gone, which only a panic does before this thread ends: so does the process.
                     return;

@@ -53,6 +53,13 @@ pub struct Analytic {
     pub digest: String,
 }
 
+impl Analytic {
+    /// What makes it the same rule from one version to the next: its id, or its title where it has none.
+    pub fn key(&self) -> &str {
+        if self.id.is_empty() { &self.title } else { &self.id }
+    }
+}
+
 /// Why a rule matched: one per item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {

@@ -11,6 +11,7 @@ use crate::detection::Diagnostic;
 use crate::guest::{DetectionField, Guest};
 use crate::kind::{Catalogue, KINDS, KindId, Opens};
 use crate::lane::Lane;
+use crate::tune::Tuning;
 
 /// What is loaded and live together. Never changed after it is published; unchanged guests are shared between generations.
 pub struct Generation {
@@ -36,6 +37,8 @@ pub struct Generation {
     pub diagnostics: Vec<Diagnostic>,
     /// What the authors of rules do not want to be told. It is so all the same, and a roster has to know.
     pub silenced: Vec<Diagnostic>,
+    /// What becomes of what rules find.
+    pub tuning: Arc<Tuning>,
     /// Rules that are live, by file: what the mass-change guard compares.
     pub rules: BTreeMap<String, usize>,
 }
@@ -77,6 +80,7 @@ impl Generation {
             stale: Vec::new(),
             diagnostics: Vec::new(),
             silenced: Vec::new(),
+            tuning: Arc::default(),
             rules: BTreeMap::new(),
         }
     }

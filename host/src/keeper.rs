@@ -95,6 +95,7 @@ impl Work {
                     if self.unsaid.take().is_none_or(|said| said.recv_timeout(LAST).is_ok()) {
                         self.beat(Some(Stopped { at, failed }));
                     }
+                    self.shared.hits.write();
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -134,6 +135,7 @@ impl Work {
             tracing::error!(%path, error = %e, "the record of the watch cannot be written: the next gap will seem longer");
         }
         self.failing = written.is_err();
+        self.shared.hits.write();
         true
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger: nothing disappears uncounted.
 //!
 //! `read = undecodable + unwanted + slabbed` · per guest `offered = handled + set aside + shed + in flight` ·
-//! `detections = internal + duplicates + alerts`. The kernel's side (`fired`, `run`, `dropped`) and the endpoints' side are
+//! `detections = internal + duplicates + off + context + shadowed + alerts`. The kernel's side (`fired`, `run`, `dropped`) and the endpoints' side are
 //! kept in their rooms and joined with this one in `status` and `/metrics`.
 
 use std::collections::BTreeMap;
@@ -105,7 +105,15 @@ pub struct Detections {
     pub internal: Count,
     /// The same rule on the same event twice.
     pub duplicates: Count,
+    /// Of rules that are off.
+    pub off: Count,
+    /// Of rules that are only context for others.
+    pub context: Count,
+    /// Of rules in shadow: kept in the history, not delivered.
+    pub shadowed: Count,
     pub alerts: Count,
+    /// Of those that are context, the ones that had to go for newer ones, or had no process: raise `tuning.context`.
+    pub context_forgotten: Count,
 }
 
 /// What the host itself had to say.
@@ -185,8 +193,10 @@ impl Ledger {
             check(&format!("{name}: offered = handled + set aside + shed"), g.offered.get(), accounted);
         }
         let d = &self.detections;
-        let accounted = d.internal.get() + d.duplicates.get() + d.alerts.get();
-        check("detections = internal + duplicates + alerts", d.reported.get(), accounted);
+        let tuned = d.off.get() + d.context.get() + d.shadowed.get();
+        let accounted = d.internal.get() + d.duplicates.get() + tuned + d.alerts.get();
+        let what = "detections = internal + duplicates + off + context + shadowed + alerts";
+        check(what, d.reported.get(), accounted);
         wrong
     }
 

@@ -3,6 +3,7 @@
 //! The way of one event, and the rooms it passes: `docs/architecture.md`.
 
 pub mod alert;
+pub mod audit;
 pub mod capture;
 pub mod cli;
 pub mod collect;
@@ -47,7 +48,9 @@ pub mod ruletest;
 pub mod sensor;
 pub mod slab;
 pub mod text;
+pub mod tune;
 pub mod units;
+pub mod vendor;
 pub mod viewers;
 pub mod watch;
 mod whole;

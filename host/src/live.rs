@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
+use crate::audit::{Asker, Audit, Loaded, Peer};
 use crate::capture::{Capture, Limits};
 use crate::config::{Config, ConfigError};
 use crate::console;
@@ -16,6 +17,7 @@ use crate::deliver::{Deliver, write_metrics};
 use crate::detection::Gravity;
 use crate::generation::Generation;
 use crate::lane::Rejected;
+use crate::notice;
 use crate::privilege;
 use crate::process::HashAccount;
 use crate::recorder::Flusher;
@@ -32,6 +34,7 @@ pub type ReadConfig = Box<dyn FnMut() -> Result<Config, ConfigError> + Send>;
 /// A wish to load now.
 pub struct Ask {
     pub force: bool,
+    pub by: Option<Asker>,
     pub reply: Option<SyncSender<Json>>,
 }
 
@@ -58,6 +61,11 @@ pub struct Reloader {
     pub attempts: Arc<Mutex<Attempts>>,
     pub asked: Receiver<Ask>,
     pub rejected: Receiver<Rejected>,
+    /// The last end of an entry or exception that a set was loaded for.
+    pub ended: Option<i64>,
+    pub audit: Audit,
+    /// Who wants the load that is under way.
+    pub askers: Vec<Asker>,
 }
 
 /// How often the thread looks at what was asked.
@@ -100,6 +108,10 @@ impl Reloader {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            if self.due() {
+                let report = self.reread(false);
+                tracing::info!(outcome = %report["outcome"], "loaded again: an entry or an exception has expired, or is about to");
+            }
             while let Ok(rejected) = self.rejected.try_recv() {
                 self.roll_back(&rejected);
             }
@@ -120,6 +132,7 @@ impl Reloader {
                 };
                 self.note(|a| a.settling = None);
                 let force = waiting.iter().any(|a| a.force);
+                self.askers = waiting.iter().filter_map(|a| a.by).collect();
                 let report = match report {
                     Some(snapshots) => {
                         watched.last = Some(snapshots.clone());
@@ -127,6 +140,7 @@ impl Reloader {
                     }
                     None => self.reread(force),
                 };
+                self.askers.clear();
                 for ask in waiting.drain(..).filter_map(|a| a.reply) {
                     // Whoever asked may have gone.
                     let _ = ask.try_send(report.clone());
@@ -139,6 +153,14 @@ impl Reloader {
                 }
             }
         }
+    }
+
+    /// Whether something in the live set has come to its end, or near it. A set that is refused is not tried twice for it.
+    fn due(&mut self) -> bool {
+        let next = self.shared.live.load().tuning.next;
+        let due = next.filter(|at| *at <= (notice::now() / 1_000_000_000) as i64 && Some(*at) != self.ended);
+        self.ended = due.or(self.ended);
+        due.is_some()
     }
 
     fn sets(&self) -> Vec<FileSet> {
@@ -166,10 +188,7 @@ impl Reloader {
                 // The snapshots may be of other directories.
                 return Inputs::read(self.config.clone()).map_err(|e| chain(&e));
             }
-            let mut snapshots = snapshots.into_iter();
-            let mut next = || snapshots.next().unwrap_or_default();
-            let (rules, guests) = (next(), next());
-            Ok(Inputs::new(self.config.clone(), rules, guests))
+            Ok(Inputs::new(self.config.clone(), snapshots))
         });
         let outcome = outcome.and_then(|inputs| self.build(&inputs, force));
         self.report(outcome)
@@ -195,12 +214,13 @@ impl Reloader {
         Ok(true)
     }
 
-    fn report(&self, outcome: Result<Json, String>) -> Json {
+    fn report(&mut self, outcome: Result<Json, String>) -> Json {
         match outcome {
             Ok(report) => report,
             Err(why) => {
                 let live = self.shared.live.load().number;
                 tracing::error!(%why, live, "the new set was refused; the live one stays");
+                self.audit.refused(live, &why, &self.askers);
                 self.note(|a| {
                     a.refusals += 1;
                     a.refused = Some(why.clone());
@@ -226,6 +246,10 @@ impl Reloader {
         });
         if !same {
             announce(&now, started);
+            let loaded = Loaded { generation: now.number, rules: now.analytics(), inputs, tuning: &now.tuning };
+            self.audit.loaded(&loaded, &self.askers);
+            // Who asked may want to know what was counted until now.
+            self.shared.hits.write();
         }
         Ok(json!({
             "outcome": if same { "unchanged" } else { "live" },
@@ -359,13 +383,13 @@ impl control::Daemon for Front {
         let guests = self.shared.ledger.to_json()["guests"].take();
         json!({
             "running": true, "generation": g.number, "rules": rules, "guests": guests,
-            "uncounted_hits": self.shared.hits.uncounted(),
+            "uncounted_hits": self.shared.hits.uncounted(), "unplaced_hits": self.shared.hits.unplaced(),
         })
     }
 
-    fn reload(&self, force: bool, wait: bool) -> Json {
+    fn reload(&self, force: bool, wait: bool, by: Option<Peer>) -> Json {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let ask = Ask { force, reply: wait.then_some(reply) };
+        let ask = Ask { force, by: by.map(Asker::Control), reply: wait.then_some(reply) };
         if self.ask.lock().unwrap_or_else(PoisonError::into_inner).send(ask).is_err() {
             return json!({ "outcome": "refused", "why": "picket is stopping" });
         }
@@ -409,18 +433,20 @@ impl control::Daemon for Front {
 
     fn metrics(&self, out: &mut String) {
         let mut text = control::text::Text::new(out);
-        let g = self.shared.live.load_full();
+        let live = self.shared.live.load_full();
         text.gauge("picket_generation", "number of the live generation");
-        text.sample("picket_generation", &[], g.number as f64);
+        text.sample("picket_generation", &[], live.number as f64);
         text.gauge("picket_stale_files", "files whose newest version was refused: see picket status");
-        text.sample("picket_stale_files", &[], g.stale.len() as f64);
-        let e = &self.shared.ledger.events;
+        text.sample("picket_stale_files", &[], live.stale.len() as f64);
+        let events = &self.shared.ledger.events;
         text.counter("picket_events_total", "events read, by what became of them");
-        for (what, count) in [("slabbed", &e.slabbed), ("unwanted", &e.unwanted), ("undecodable", &e.undecodable)] {
+        for (what, count) in
+            [("slabbed", &events.slabbed), ("unwanted", &events.unwanted), ("undecodable", &events.undecodable)]
+        {
             text.sample("picket_events_total", &[("outcome", what)], count.get() as f64);
         }
         text.counter("picket_derived_rows_total", "rows made from events, beside them: audit records");
-        text.sample("picket_derived_rows_total", &[], e.derived.get() as f64);
+        text.sample("picket_derived_rows_total", &[], events.derived.get() as f64);
         text.counter("picket_guest_rows_total", "rows by guest; shed rows: raise dispatch.queue or guest replicas");
         for (name, a) in self.shared.ledger.guests() {
             for (what, count) in
@@ -455,9 +481,21 @@ impl control::Daemon for Front {
         }
         let d = &self.shared.ledger.detections;
         text.counter("picket_detections_total", "detections by what became of them");
-        for (what, count) in [("alert", &d.alerts), ("internal", &d.internal), ("duplicate", &d.duplicates)] {
+        for (what, count) in [
+            ("alert", &d.alerts),
+            ("internal", &d.internal),
+            ("duplicate", &d.duplicates),
+            ("off", &d.off),
+            ("context", &d.context),
+            ("shadow", &d.shadowed),
+        ] {
             text.sample("picket_detections_total", &[("outcome", what)], count.get() as f64);
         }
+        text.counter(
+            "picket_context_forgotten_total",
+            "hits of context that had to go, or had no process: raise tuning.context",
+        );
+        text.sample("picket_context_forgotten_total", &[], d.context_forgotten.get() as f64);
         let n = &self.shared.ledger.notices;
         text.counter("picket_notices_total", "alerts of the host's own: tampering, time not watched");
         for (what, count) in [("alert", &n.alerts), ("dropped", &n.dropped)] {

@@ -9,6 +9,7 @@ use crate::detection::Level;
 use crate::kind;
 use crate::sensor::ebpf::{KindStatus, Tamper};
 use crate::slab::Origin;
+use crate::tune::Mode;
 
 /// The guest that host-made alerts name: none.
 const HOST: &str = "picket";
@@ -156,7 +157,7 @@ impl Notice {
                 file: String::new(),
                 level: rule.level,
                 status: Some("stable".to_owned()),
-                mode: "live".to_owned(),
+                mode: Mode::Live,
                 author: None,
                 license: None,
                 tags: rule.tags.iter().map(|t| (*t).to_owned()).collect(),
@@ -176,6 +177,7 @@ impl Notice {
             matched: Vec::new(),
             fields: self.fields.iter().map(|(k, v)| ((*k).to_owned(), v.as_str().into())).collect(),
             related: Vec::new(),
+            context: Vec::new(),
             event: None,
             gap: self.gap.clone(),
             picket: About {

@@ -3,7 +3,9 @@
 //! A file that is bad keeps its own last good version and is named as stale; at cold start it is skipped. What did not
 //! change keeps its running lane. Nothing here touches what is live: a generation is built aside, and published or refused.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -18,7 +20,9 @@ use crate::lane::{self, Exits, Lane, Rejected, Start};
 use crate::ledger::Ledger;
 use crate::queue::{Queue, WhenFull};
 use crate::text::{chain, hex};
-use crate::watch::{self, FileSet, Snapshot, WatchError};
+use crate::tune::exception::Exception;
+use crate::tune::{self, Tuning};
+use crate::watch::{self, FileError, FileSet, Problem, Snapshot, WatchError};
 
 /// One rule or guest file as it was read.
 pub type SourceFile = watch::File;
@@ -29,28 +33,59 @@ pub struct Inputs {
     pub config: Arc<Config>,
     pub rules: Vec<SourceFile>,
     pub guests: Vec<SourceFile>,
+    /// Files of modes.
+    pub tuning: Vec<SourceFile>,
+    /// Lists of values.
+    pub lists: Vec<SourceFile>,
+    /// When they were read, Unix seconds: what expires is measured by it.
+    pub now: i64,
     /// Findings from reading: files that could not be read.
     pub unread: Vec<Diagnostic>,
 }
 
 impl Inputs {
     /// The files a config names, in the order [`Inputs::new`] takes their snapshots.
-    pub fn sets(config: &Config) -> [FileSet; 2] {
-        [FileSet::rules_and_tests(config.rules.clone()), FileSet::guests(config.guests.clone())]
+    pub fn sets(config: &Config) -> [FileSet; 4] {
+        [
+            FileSet::rules_and_tests(config.rules.clone()),
+            FileSet::guests(config.guests.clone()),
+            FileSet::tuning(config.tuning.paths.clone()),
+            FileSet::lists(config.tuning.lists.clone()),
+        ]
     }
 
     /// Reads the files that a config names.
     pub fn read(config: Arc<Config>) -> Result<Inputs, WatchError> {
-        let [rules, guests] = Inputs::sets(&config);
-        let (rules, guests) = (Snapshot::read(&rules)?, Snapshot::read(&guests)?);
-        Ok(Inputs::new(config, rules, guests))
+        let snapshots = Inputs::sets(&config).iter().map(Snapshot::read).collect::<Result<Vec<_>, _>>()?;
+        Ok(Inputs::new(config, snapshots))
     }
 
-    /// Inputs from files that were read.
-    pub fn new(config: Arc<Config>, rules: Snapshot, guests: Snapshot) -> Inputs {
-        let unread =
-            rules.errors.iter().chain(&guests.errors).map(|e| file_fault("unreadable", &e.name, &chain(e))).collect();
-        Inputs { config, rules: rules.files, guests: guests.files, unread }
+    /// All that is text, for who shows a place in it.
+    pub fn texts(&self) -> Vec<SourceFile> {
+        self.rules.iter().chain(&self.tuning).chain(&self.lists).cloned().collect()
+    }
+
+    /// Inputs from files that were read, as many snapshots as there are [`Inputs::sets`].
+    pub fn new(config: Arc<Config>, snapshots: Vec<Snapshot>) -> Inputs {
+        let mut snapshots = snapshots.into_iter();
+        let mut next = || snapshots.next().unwrap_or_default();
+        let (mut rules, guests, mut tuning, mut lists) = (next(), next(), next(), next());
+        // Nobody has to tune.
+        let absent = |e: &FileError, roots: &[PathBuf]| e.problem == Problem::Missing && roots.contains(&e.path);
+        tuning.errors.retain(|e| !absent(e, &config.tuning.paths));
+        lists.errors.retain(|e| !absent(e, &config.tuning.lists));
+        let all = [&rules, &guests, &tuning, &lists];
+        let errors = all.into_iter().flat_map(|s| &s.errors);
+        let unread = errors.map(|e| file_fault("unreadable", &e.name, &chain(e))).collect();
+        let (modes, filters): (Vec<_>, Vec<_>) =
+            tuning.files.into_iter().partition(|f| f.path.extension().is_some_and(|e| e == "toml"));
+        // A directory of tuning may be named as one of rules, too, as `picket test tuning` does.
+        let place = |f: &SourceFile| std::path::absolute(&f.path).unwrap_or_else(|_| f.path.clone());
+        let known: HashSet<PathBuf> =
+            if filters.is_empty() { HashSet::new() } else { rules.files.iter().map(place).collect() };
+        rules.files.extend(filters.into_iter().filter(|f| !known.contains(&place(f))));
+        let now = jiff::Timestamp::now().as_second();
+        Inputs { config, rules: rules.files, guests: guests.files, tuning: modes, lists: lists.files, now, unread }
     }
 }
 
@@ -151,6 +186,10 @@ impl Loader {
     pub fn build(&mut self, inputs: &Inputs, previous: &Generation, force: bool) -> Result<Generation, Refused> {
         let mut stale = Vec::new();
         let mut diagnostics = inputs.unread.clone();
+        let (exceptions, standing) = standing(inputs, &mut diagnostics);
+        let inputs = standing.as_ref().unwrap_or(inputs);
+        // For what it says; each guest that takes rules reads the values again.
+        lists(inputs, &mut diagnostics);
         let components = self.compile(inputs, &mut stale, &mut diagnostics);
         let mut next = Generation { number: previous.number + 1, ..Generation::empty() };
         let audit = match inputs.config.auditd {
@@ -187,6 +226,11 @@ impl Loader {
             return Err(Refused::MassChange { before, after });
         }
         next.collect = inputs.config.collect.clone();
+        let tuning = self.tuning(inputs, exceptions, &next, &mut stale, &mut diagnostics);
+        next.tuning = Arc::new(tuning);
+        if inputs.config.strict && !stale.is_empty() {
+            return Err(Refused::Strict(stale));
+        }
         settle(&mut next);
         next.stale = stale;
         (next.diagnostics, next.silenced) = unsilenced(diagnostics);
@@ -212,6 +256,7 @@ impl Loader {
             silenced: current.silenced.clone(),
             stale: current.stale.clone(),
             collect: current.collect.clone(),
+            tuning: current.tuning.clone(),
             rules: BTreeMap::new(),
             ..Generation::empty()
         };
@@ -224,6 +269,54 @@ impl Loader {
         next.rules = rules(&next);
         settle(&mut next);
         Some(next)
+    }
+
+    /// What the files of modes say. One with an error keeps its last good version; where there is none, what is right in it counts.
+    fn tuning(
+        &mut self,
+        inputs: &Inputs,
+        exceptions: Vec<Exception>,
+        next: &Generation,
+        stale: &mut Vec<Stale>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Tuning {
+        let mut entries = Vec::new();
+        for file in &inputs.tuning {
+            let said = diagnostics.len();
+            let text = String::from_utf8_lossy(&file.content);
+            let mut read = tune::read(&file.name, &text, diagnostics);
+            let key = (TUNING.to_owned(), file.name.clone());
+            if let Some(error) = diagnostics.get(said) {
+                let last = self.good.get(&key);
+                stale.push(Stale {
+                    file: file.name.clone(),
+                    live: last.map(|f| digest([&*f.content])),
+                    refused: digest([&*file.content]),
+                    why: format!("{}:{}: {}", error.line, error.column, error.message),
+                });
+                if let Some(last) = last {
+                    read = tune::read(&file.name, &String::from_utf8_lossy(&last.content), &mut Vec::new());
+                }
+            } else {
+                self.good.insert(key, File { name: file.name.clone(), content: file.content.clone() });
+            }
+            entries.extend(read);
+        }
+        if entries.len() > tune::MAX_ENTRIES {
+            let why = format!("tuning has {} entries; those after {} are left out", entries.len(), tune::MAX_ENTRIES);
+            diagnostics.push(file_fault("too-much-tuning", "", &why));
+            entries.truncate(tune::MAX_ENTRIES);
+        }
+        let paths: HashMap<&str, &Path> = inputs.rules.iter().map(|f| (f.name.as_str(), f.path.as_path())).collect();
+        let analytics = next.guests().flat_map(|g| g.plan.analytics.iter().map(move |a| (g, a)));
+        let rules: Vec<tune::Rule<'_>> = analytics
+            .map(|(guest, analytic)| tune::Rule {
+                guest: &guest.name,
+                analytic,
+                path: paths.get(analytic.file.as_str()).copied(),
+            })
+            .collect();
+        Tuning::new(inputs.config.tuning.live_from, entries, exceptions, &rules, inputs.now, diagnostics)
     }
 
     /// Compiles every guest file; a bad one keeps its last good component.
@@ -359,6 +452,14 @@ impl Loader {
         if self.mode.any_json && config.rules == Some(true) {
             own["all_log_sources"] = true.into();
         }
+        if config.rules == Some(true) && !inputs.lists.is_empty() {
+            // A list in the config wins, and is what is seen there.
+            let mut values = serde_json::to_value(lists(inputs, &mut Vec::new())).unwrap_or_default();
+            if let (Some(all), Some(given)) = (values.as_object_mut(), own["placeholders"].as_object()) {
+                all.extend(given.clone());
+            }
+            own["placeholders"] = values;
+        }
         let files: Vec<File> = if config.rules == Some(true) {
             let file = |f: &SourceFile| File { name: f.name.clone(), content: f.content.clone() };
             inputs.rules.iter().filter(|f| !crate::ruletest::is_test(&f.name)).map(file).collect()
@@ -446,6 +547,33 @@ impl Candidate {
     }
 }
 
+/// What stands for the name of a guest where the last good versions of files of modes are kept.
+const TUNING: &str = "@tuning";
+
+/// The exceptions, and the inputs without those that have expired, if any has.
+fn standing(inputs: &Inputs, said: &mut Vec<Diagnostic>) -> (Vec<Exception>, Option<Inputs>) {
+    let mut exceptions = Vec::new();
+    let mut changed: Option<Inputs> = None;
+    for (number, file) in inputs.rules.iter().enumerate().filter(|(_, f)| !crate::ruletest::is_test(&f.name)) {
+        let (found, content) = tune::exception::read(&file.name, &file.content, inputs.now, said);
+        exceptions.extend(found);
+        if let Cow::Owned(content) = content {
+            changed.get_or_insert_with(|| inputs.clone()).rules[number].content = content.into();
+        }
+    }
+    (exceptions, changed)
+}
+
+/// The values of the lists.
+fn lists(inputs: &Inputs, said: &mut Vec<Diagnostic>) -> tune::lists::Lists {
+    let mut lists = tune::lists::Lists::new();
+    let mut room = tune::lists::MAX_VALUES;
+    for file in &inputs.lists {
+        tune::lists::read(&file.name, &file.content, &mut room, &mut lists, said);
+    }
+    lists
+}
+
 fn files_with_errors(candidate: &Candidate, said: &[Diagnostic]) -> Vec<String> {
     let mut bad: Vec<String> = said
         .iter()
@@ -518,7 +646,7 @@ fn settle(next: &mut Generation) {
     next.interest = Generation::interest_of(next.lanes());
     next.hashes = Generation::wants_hashes(next.all_lanes());
     next.paths = collect::paths_of(next.lanes(), &next.catalogue);
-    next.digest = digest(next.all_lanes().map(|l| l.inputs.as_bytes()));
+    next.digest = digest(next.all_lanes().map(|l| l.inputs.as_bytes()).chain([next.tuning.digest.as_bytes()]));
 }
 
 fn digest<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {

@@ -14,6 +14,7 @@ use crate::guest::{Guest, Subscription};
 use crate::hits::Hits;
 use crate::kind::{KindId, time_text};
 use crate::sensor::ebpf::KindStatus;
+use crate::tune::{Mode, Tuning};
 
 /// Whether a rule can fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -86,12 +87,28 @@ pub struct Line {
     pub stale: Option<String>,
     /// Filters that apply to it, by id.
     pub filters: Vec<String>,
+    /// What becomes of what it finds; nothing of rules that are only for others.
+    pub mode: Option<Mode>,
+    /// What says so, if not its level.
+    pub tuned: Option<Tuned>,
     /// Of a running Picket only.
     pub hits: Option<u64>,
     /// Time of the newest event that it matched, RFC 3339.
     pub last_hit: Option<String>,
     /// Its share of the matching; matching is done for all rules together, and no share of it is measured.
     pub cost: Option<f64>,
+}
+
+/// The entry that decides about a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tuned {
+    /// Of its alerts, instead of the rule's.
+    pub level: Option<Level>,
+    pub reason: String,
+    pub owner: Option<String>,
+    pub expires: Option<String>,
+    pub file: String,
+    pub line: u32,
 }
 
 /// What a running Picket knows besides.
@@ -124,7 +141,7 @@ pub fn of(generation: &Generation, running: Option<&Running<'_>>) -> Vec<Line> {
             let own = |d: &&&Diagnostic| d.gravity != Gravity::Error && owner(starts, d.line) == analytic.line;
             let reasons = said.iter().filter(own).filter(|d| is_about_firing(&d.code)).map(|d| reason(d)).collect();
             let stale = stale.get(analytic.file.as_str()).map(|why| (*why).to_owned());
-            lines.push(line(guest, analytic, reasons, stale, running));
+            lines.push(line(guest, analytic, &generation.tuning, reasons, stale, running));
         }
     }
     for (file, said) in by_file.iter().filter(|(file, _)| !starts.contains_key(**file) && !file.is_empty()) {
@@ -161,6 +178,7 @@ fn reason(d: &Diagnostic) -> Reason {
 fn line(
     guest: &Guest,
     analytic: &Analytic,
+    tuning: &Tuning,
     mut reasons: Vec<Reason>,
     stale: Option<String>,
     running: Option<&Running<'_>>,
@@ -189,6 +207,19 @@ fn line(
         |r: &Reason| [NOT_FED, NEEDS_FIELD, NEEDS_VALUE, NOT_OF_LINUX, NOT_COLLECTED].contains(&r.code.as_str());
     reasons.sort_by_key(|r| (!decides(r), r.line));
     let hit = running.map(|r| r.hits.of(&guest.name, &analytic.id));
+    let verdict = analytic.deliver.then(|| tuning.of(&guest.name, analytic, analytic.level));
+    let mode = verdict.as_ref().map(|v| v.mode);
+    let tuned = verdict.and_then(|v| {
+        let by = v.by?;
+        Some(Tuned {
+            level: v.level,
+            reason: by.reason.clone(),
+            owner: by.owner.clone(),
+            expires: by.expires.as_ref().map(|e| e.text.clone()),
+            file: by.file.clone(),
+            line: by.line,
+        })
+    });
     let list = |key: &str| analytic.metadata.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
     Line {
         id: Some(analytic.id.clone()),
@@ -202,6 +233,8 @@ fn line(
         reasons,
         stale,
         filters: list("filters").iter().filter_map(|f| f.as_str().map(str::to_owned)).collect(),
+        mode,
+        tuned,
         hits: hit.map(|h| h.count),
         last_hit: hit.filter(|h| h.last > 0).map(|h| time_text(h.last)),
         cost: None,
@@ -221,6 +254,8 @@ fn refused(file: &str, line: u32, reasons: Vec<Reason>) -> Line {
         reasons,
         stale: None,
         filters: Vec::new(),
+        mode: None,
+        tuned: None,
         hits: None,
         last_hit: None,
         cost: None,

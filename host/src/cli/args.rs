@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::terminal::Color;
 use crate::config::{ConfigError, Effective, Flag, LogLevel, Overrides, effective};
 use crate::detection::Level;
+use crate::tune::Mode;
 use crate::units::{ByteSize, Period};
 
 /// How a command ends.
@@ -100,6 +101,8 @@ pub enum Command {
     Rules(RulesArgs),
     /// Look at the alerts that were made on this host
     Alerts(AlertsArgs),
+    /// Show who changed what: loads, modes of rules, exceptions
+    Audit(AuditArgs),
     /// Load changed rules, guests and config now
     Reload(ReloadArgs),
     /// Show what runs, what is loaded, what is stale, and the ledger
@@ -261,6 +264,10 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub all_log_sources: bool,
 
+    /// Do as the modes of rules say, as `run` does: no alert of a rule in shadow, or that is only context
+    #[arg(long)]
+    pub modes: bool,
+
     /// Exit with 1 if an alert has this level or a higher one
     #[arg(long, value_name = "LEVEL", value_parser = level())]
     pub fail_on: Option<Level>,
@@ -414,6 +421,12 @@ pub enum RulesCommand {
     Ls(RulesLsArgs),
     /// Begin a rule and its tests, from a template or from an event
     New(RulesNewArgs),
+    /// Say what becomes of what a rule finds, and load it
+    Mode(RulesModeArgs),
+    /// Write an exception for what an alert was about, with its test, and load it
+    Except(RulesExceptArgs),
+    /// Take over the rules of a checkout or a release archive, and say what of them counts here
+    Fetch(RulesFetchArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -450,8 +463,108 @@ fn template() -> impl clap::builder::TypedValueParser {
 /// With `--rules`, `--guests` or `--set` what these would load; else what the running Picket has loaded.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RulesLsArgs {
+    /// Only rules that never fired, that no test is about, or whose fields nothing here fills
+    #[arg(long)]
+    pub stale: bool,
+
     #[command(flatten)]
     pub load: Load,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RulesModeArgs {
+    /// Its id, file or title
+    #[arg(value_name = "RULE")]
+    pub rule: String,
+
+    /// What becomes of what it finds; of `live` it is said what shadow counted
+    #[arg(value_name = "MODE")]
+    pub mode: Mode,
+
+    /// Why
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+
+    /// Whose it is [default: who runs this]
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+
+    /// When it ends: a time from now, like 90d, or a day, like 2027-02-01 [default: never]
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RulesExceptArgs {
+    /// File with the alert, - for stdin, or the id of an alert that is kept
+    #[arg(value_name = "ALERT", value_hint = ValueHint::FilePath)]
+    pub alert: String,
+
+    /// Fields that have to be as they are in the alert's event, like Image,ParentImage
+    #[arg(long, value_name = "FIELDS", required = true, value_delimiter = ',')]
+    pub on: Vec<String>,
+
+    /// Why it is harmless
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+
+    /// Whose it is [default: who runs this]
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+
+    /// When it ends: a time from now, or a day, like 2027-02-01
+    #[arg(long, value_name = "WHEN", default_value = "90d")]
+    pub expires: String,
+
+    /// Directory to write it to [default: the first of tuning.paths]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RulesFetchArgs {
+    /// Directory, .zip, .tar.gz or .tar on this machine: nothing is downloaded
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub source: PathBuf,
+
+    /// Directory to make; one that was made before is replaced
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+
+    /// Keep rules of other systems, too
+    #[arg(long)]
+    pub all: bool,
+
+    /// What to call this version [default: what the source says]
+    #[arg(long, value_name = "TEXT")]
+    pub version: Option<String>,
+
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct AuditArgs {
+    /// Only what was changed in the last time, like 24h
+    #[arg(long, value_name = "D")]
+    pub since: Option<Period>,
+
+    #[command(flatten)]
+    pub sets: Sets,
     #[command(flatten)]
     pub format: FormatArg,
 }

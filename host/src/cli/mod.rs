@@ -2,6 +2,7 @@
 
 mod alerts;
 pub mod args;
+mod audit;
 pub mod capture;
 pub mod completions;
 pub mod config;
@@ -52,6 +53,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         Command::Hunt(args) => hunt::run(args, global),
         Command::Rules(args) => rules::run(args, global),
         Command::Alerts(args) => alerts::run(args, global),
+        Command::Audit(args) => audit::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Console(args) => console::run(args, global),
         Command::Top(args) => top::run(args, global),

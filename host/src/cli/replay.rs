@@ -3,11 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::alert;
+use crate::alert::{self, Desk};
 use crate::detection::{Gravity, Level};
 use crate::export::{self, Export};
 use crate::offline::Offline;
 use crate::sensor::replay::Lines;
+use crate::tune::Context;
 
 use super::args::{ExitCode, Format, Global, ReplayArgs};
 use super::terminal::{Paint, escape_str};
@@ -52,11 +53,13 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
         }
     };
     let paint = Paint(global.color.stderr());
-    let bad_rules = load::report(&offline.generation.diagnostics, &inputs.rules, paint, Gravity::Error);
+    let bad_rules = load::report(&offline.generation.diagnostics, &inputs.texts(), paint, Gravity::Error);
     // About no file: a guest asks for what nothing feeds, and its rules never match.
     for d in offline.generation.diagnostics.iter().filter(|d| d.gravity == Gravity::Warning && d.file.is_empty()) {
         tracing::warn!(code = %d.code, "{}", escape_str(&d.message));
     }
+    let context = inputs.config.tuning.context as usize;
+    let mut desk = if args.modes { Desk::Modes(Context::new(context)) } else { Desk::Shown };
     let failing = AtomicUsize::new(0);
     // Ids of the alerts of an export: there are few.
     let made: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
@@ -100,7 +103,10 @@ pub fn run(args: &ReplayArgs, global: &Global) -> anyhow::Result<ExitCode> {
         },
         |finished| {
             let mut out = stdout.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (alert, ready) in alert::of(&finished, &ledger) {
+            for (alert, ready) in alert::of(&finished, &ledger, &mut desk) {
+                if ready.quiet {
+                    continue;
+                }
                 made.lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner)
                     .extend(export.as_ref().map(|_| alert.id.clone()));

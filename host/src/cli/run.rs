@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::alert::Desk;
+use crate::audit::{Asker, Audit};
 use crate::config::{Config, ConfigError};
 use crate::control;
 use crate::correlate::{Book, Finished};
@@ -27,6 +29,7 @@ use crate::recorder;
 use crate::reload::{Loader, Mode};
 use crate::sensor::ebpf::Ebpf;
 use crate::text::chain;
+use crate::tune::Context;
 
 use super::args::{ExitCode, Format, Global, RunArgs};
 use super::terminal::{Paint, escape_str};
@@ -55,6 +58,7 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     usable(&state_dir)?;
     let deliver = if args.no_deliver { None } else { Some(Arc::new(start_deliver(&config)?)) };
     let shared = Shared::new(&config);
+    shared.hits.keep_in(&state_dir);
     let history = History::open(&state_dir, config.history.max_bytes.bytes());
     let history = history.with_context(|| format!("cannot keep alerts in {}", state_dir.display()))?;
     let print = printer(args.format.format, global, shared.clone());
@@ -64,7 +68,8 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let recorded = config.recorder.enabled;
     let recorder = || recorder::start(&state_dir, &config.recorder, &host_facts::origin(), shared.ledger.clone());
     let (mut recorder, recording) = recorded.then(recorder).transpose()?.unzip();
-    let mut make = alerts.maker(shared.clone());
+    let desk = Desk::Modes(Context::new(config.tuning.context as usize));
+    let mut make = alerts.maker(shared.clone(), desk);
     let passing = shared.clone();
     let done = Box::new(move |finished: Finished| {
         if !finished.correlated {
@@ -93,6 +98,9 @@ pub fn run(args: &RunArgs, global: &Global) -> anyhow::Result<ExitCode> {
         attempts: attempts.clone(),
         asked,
         rejected: was_rejected,
+        ended: None,
+        audit: Audit::open(&state_dir),
+        askers: Vec::new(),
     };
     if let Err(why) = reloader.first() {
         eprintln!("error: {}", escape_str(&why));
@@ -243,7 +251,7 @@ fn wait(ended: &dyn Fn() -> bool, ask: &std::sync::mpsc::SyncSender<Ask>) -> any
                 _ = terminate.recv() => return Ok(End::Terminated),
                 _ = hangup.recv() => {
                     // Full: it is going to load anyway. The reload thread ends only after this loop.
-                    let _ = ask.try_send(Ask { force: false, reply: None });
+                    let _ = ask.try_send(Ask { force: false, by: Some(Asker::Signal), reply: None });
                 }
                 _ = look.tick() => if ended() { return Ok(End::ByItself) },
             }

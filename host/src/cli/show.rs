@@ -21,6 +21,8 @@ struct Line<'a> {
     user: Option<&'a str>,
     parent: Option<&'a str>,
     id: &'a str,
+    /// Kept, and not delivered.
+    shadow: bool,
 }
 
 /// An alert on one line: time, level, title, who, what.
@@ -35,6 +37,7 @@ pub fn alert_line(alert: &Alert, paint: Paint) -> String {
         user: alert.user.name.as_deref(),
         parent: process.and_then(|p| p.ancestors.first()?.exe.as_deref()),
         id: &alert.id,
+        shadow: false,
     };
     line.text(paint)
 }
@@ -52,6 +55,7 @@ pub fn kept_line(alert: &Json, paint: Paint) -> String {
         user: text("/user/name"),
         parent: text("/process/ancestors/0/exe"),
         id: text("/id").unwrap_or_default(),
+        shadow: text("/activity") == Some("shadow"),
     };
     line.text(paint)
 }
@@ -76,6 +80,9 @@ impl Line<'_> {
             }
         }
         line.push_str(&format!(" | {}", escape_str(self.id)));
+        if self.shadow {
+            line.push_str(" | shadow");
+        }
         line
     }
 }

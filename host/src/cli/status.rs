@@ -153,8 +153,8 @@ fn human(s: &Json) -> String {
     let d = &s["ledger"]["detections"];
     let _ = writeln!(
         out,
-        "detections {} = alerts {} + internal {} + duplicates {}",
-        d["reported"], d["alerts"], d["internal"], d["duplicates"]
+        "detections {} = alerts {} + shadow {} + context {} + off {} + internal {} + duplicates {}",
+        d["reported"], d["alerts"], d["shadowed"], d["context"], d["off"], d["internal"], d["duplicates"]
     );
     let v = &s["viewers"];
     let _ = writeln!(

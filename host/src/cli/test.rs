@@ -49,8 +49,7 @@ pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
             }
             Event::Settling { .. } | Event::Unchanged => continue,
         };
-        let Ok([rules, guests]) = <[_; 2]>::try_from(snapshots) else { continue };
-        let next = Inputs::new(inputs.config.clone(), rules, guests);
+        let next = Inputs::new(inputs.config.clone(), snapshots);
         let now = digests(&next);
         let changed: Vec<String> =
             now.iter().filter(|(n, d)| known.get(*n) != Some(*d)).map(|(n, _)| escape_str(n)).collect();
@@ -65,7 +64,8 @@ pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
 }
 
 fn digests(inputs: &Inputs) -> BTreeMap<String, String> {
-    inputs.rules.iter().chain(&inputs.guests).map(|f| (f.name.clone(), f.digest.clone())).collect()
+    let files = inputs.rules.iter().chain(&inputs.guests).chain(&inputs.tuning).chain(&inputs.lists);
+    files.map(|f| (f.name.clone(), f.digest.clone())).collect()
 }
 
 /// A path with the file that belongs to it: the test of a rule, the rule of a test.
@@ -122,7 +122,7 @@ fn once(args: &TestArgs, global: &Global, inputs: &Inputs) -> anyhow::Result<Exi
             print(format!("{value}\n").as_bytes())?;
         }
         TestFormat::Human => {
-            load::report(&diagnostics, &inputs.rules, Paint(global.color.stderr()), Gravity::Warning);
+            load::report(&diagnostics, &inputs.texts(), Paint(global.color.stderr()), Gravity::Warning);
             let text = human(&report, Paint(global.color.stdout()), started);
             print(text.as_bytes())?;
         }

@@ -52,7 +52,7 @@ pub fn run(args: &ValidateArgs, global: &Global) -> anyhow::Result<ExitCode> {
             print(format!("{report}\n").as_bytes())?;
         }
         Format::Human => {
-            load::report(&diagnostics, &inputs.rules, Paint(global.color.stderr()), Gravity::Hint);
+            load::report(&diagnostics, &inputs.texts(), Paint(global.color.stderr()), Gravity::Hint);
             let summary = format!(
                 "{} rules and {} guests ({}) can be loaded; {errors} errors, {warnings} warnings\n",
                 generation.analytics(),

@@ -10,6 +10,7 @@ mod model;
 mod process;
 mod schema;
 mod settings;
+mod tuning;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use model::{
 pub use process::{ContainersConfig, HashesConfig};
 pub use schema::schema;
 pub use settings::{REDACTED, Setting};
+pub use tuning::TuningConfig;
 
 use layer::Sources;
 use schema::Node;
@@ -177,7 +179,10 @@ fn built_in() -> String {
         toml::Value::Array(paths.iter().map(|p| toml::Value::String(p.to_string_lossy().into_owned())).collect())
     };
     let state_dir = toml::Value::String(default_state_dir().to_string_lossy().into_owned());
-    format!("rules = {}\nguests = {}\nstate_dir = {state_dir}", paths(&defaults.rules), paths(&defaults.guests))
+    let Config { rules, guests, tuning, .. } = &defaults;
+    let (rules, guests, tunings, lists) = (paths(rules), paths(guests), paths(&tuning.paths), paths(&tuning.lists));
+    let tuning = format!("tuning.paths = {tunings}\ntuning.lists = {lists}");
+    format!("rules = {rules}\nguests = {guests}\nstate_dir = {state_dir}\n{tuning}")
 }
 
 /// `/var/lib/picket` for root, else below the user's state directory.

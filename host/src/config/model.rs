@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keep::{HistoryConfig, RecorderConfig};
 use super::process::{ContainersConfig, HashesConfig};
+use super::tuning::TuningConfig;
 use crate::deliver::EndpointConfig;
 use crate::units::{ByteSize, Period};
 
@@ -77,6 +78,9 @@ pub struct Config {
     /// Events of the last day, for hunts and explanations.
     pub recorder: RecorderConfig,
 
+    /// What becomes of what rules find.
+    pub tuning: TuningConfig,
+
     /// How the running Picket is asked and scraped.
     pub control: ControlConfig,
 
@@ -107,6 +111,7 @@ impl Default for Config {
             spool: SpoolConfig::default(),
             history: HistoryConfig::default(),
             recorder: RecorderConfig::default(),
+            tuning: TuningConfig::default(),
             control: ControlConfig::default(),
             console: ConsoleConfig::default(),
             log: LogConfig::default(),

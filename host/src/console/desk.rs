@@ -145,7 +145,7 @@ impl Desk {
             Err(e) => return refusal(&e),
         };
         tracing::info!(file = %q.name, %digest, "saved from the console");
-        let reload = daemon.reload(false, true);
+        let reload = daemon.reload(false, true, None);
         let (status, mut answer) = self.check(&Question { name: q.name.clone(), ..Question::default() });
         if status != 200 {
             answer = json!({ "diagnostics": [], "why": answer["error"] });

@@ -148,7 +148,7 @@ mod tests {
             Value::Null
         }
 
-        fn reload(&self, _: bool, _: bool) -> Value {
+        fn reload(&self, _: bool, _: bool, _: Option<crate::audit::Peer>) -> Value {
             Value::Null
         }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::audit::Peer;
 use crate::capture::Limits;
 use crate::viewers::{ViewError, Viewer, Wish};
 
@@ -32,8 +33,8 @@ pub trait Daemon: Send + Sync {
     }
 
     /// Builds and publishes the next generation. `force` overrides the mass-change guard; `wait` returns only when the
-    /// new set runs. The report says what is loaded, stale and refused.
-    fn reload(&self, force: bool, wait: bool) -> Value;
+    /// new set runs. The report says what is loaded, stale and refused. `by` is who asked.
+    fn reload(&self, force: bool, wait: bool, by: Option<Peer>) -> Value;
 
     /// Appends metrics in Prometheus text format; [`text::Text`] writes it.
     fn metrics(&self, out: &mut String);

@@ -14,9 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use serde_json::{Value, json};
 
 use super::{ControlError, Daemon, Request};
+use crate::audit::Peer;
 use crate::capture::Limits;
 use crate::viewers::{Viewer, Wish};
 
@@ -141,7 +144,7 @@ fn converse(stream: &UnixStream, daemon: &dyn Daemon) -> io::Result<Option<Viewe
     let reply = match serde_json::from_slice(&line) {
         Ok(Request::Status) => json!({"result": daemon.status()}),
         Ok(Request::Rules) => json!({"result": daemon.rules()}),
-        Ok(Request::Reload { force, wait }) => json!({"result": daemon.reload(force, wait)}),
+        Ok(Request::Reload { force, wait }) => json!({"result": daemon.reload(force, wait, peer(&stream))}),
         Ok(Request::Capture { path, ms, bytes }) => {
             let limits = Limits { duration: ms.map(Duration::from_millis), bytes };
             json!({"result": daemon.capture(&path, limits)})
@@ -196,6 +199,12 @@ fn left(mut stream: &UnixStream) -> io::Result<bool> {
     };
     stream.set_nonblocking(false)?;
     Ok(left)
+}
+
+/// Who asks, as the kernel knows it.
+fn peer(stream: &UnixStream) -> Option<Peer> {
+    let who = getsockopt(stream, PeerCredentials).ok()?;
+    Some(Peer::new(who.uid(), who.gid(), who.pid()))
 }
 
 fn answer(mut stream: &UnixStream, reply: &Value) -> io::Result<()> {
@@ -291,8 +300,10 @@ mod tests {
             json!({"generation": 7})
         }
 
-        fn reload(&self, force: bool, wait: bool) -> Value {
-            json!({"force": force, "wait": wait})
+        fn reload(&self, force: bool, wait: bool, by: Option<Peer>) -> Value {
+            // Who asks is this test.
+            let own = by.is_some_and(|by| u32::try_from(by.pid) == Ok(std::process::id()));
+            json!({"force": force, "wait": wait, "own": own})
         }
 
         fn metrics(&self, out: &mut String) {
@@ -321,9 +332,12 @@ mod tests {
         let _server = serve(&path, Arc::new(Echo::default())).unwrap();
         assert_eq!(ask(&path, &Request::Status).unwrap(), json!({"generation": 7}));
         let reload = Request::Reload { force: true, wait: false };
-        assert_eq!(ask(&path, &reload).unwrap(), json!({"force": true, "wait": false}));
+        assert_eq!(ask(&path, &reload).unwrap(), json!({"force": true, "wait": false, "own": true}));
         assert_eq!(ask(&path, &Request::Metrics).unwrap(), json!("picket_up 1\n"));
-        assert_eq!(raw(&path, b"{\"cmd\":\"reload\"}\n"), "{\"result\":{\"force\":false,\"wait\":false}}\n");
+        assert_eq!(
+            raw(&path, b"{\"cmd\":\"reload\"}\n"),
+            "{\"result\":{\"force\":false,\"own\":true,\"wait\":false}}\n"
+        );
     }
 
     #[test]

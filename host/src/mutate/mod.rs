@@ -231,8 +231,13 @@ fn try_all(
     config.strict = false;
     // Each of them may match each event: a guest's answer about one slab is bounded.
     config.dispatch.rows = ROWS;
-    let set =
-        Inputs { config: Arc::new(config), rules: files.collect(), guests: inputs.guests.clone(), unread: Vec::new() };
+    let set = Inputs {
+        config: Arc::new(config),
+        rules: files.collect(),
+        tuning: Vec::new(),
+        unread: Vec::new(),
+        ..inputs.clone()
+    };
     let offline = Offline::load(&set, false, cache_dir.cloned())?;
     let live: BTreeSet<String> = offline.generation.rules.keys().cloned().collect();
     let concerned: BTreeSet<&str> = mutants.iter().map(|m| rules[m.rule].rule.as_str()).collect();

@@ -248,9 +248,11 @@ pub fn run(offline: Offline, files: &[SourceFile], cover: bool) -> Report {
     let Tests { cases, broken, .. } = read(files);
     let mut report = Report { broken, ..Report::default() };
     let tested: BTreeSet<&str> = cases.iter().map(|case| case.rule.as_str()).collect();
+    // The test of an exception is beside it, and about a rule elsewhere.
+    let beside: BTreeSet<String> = files.iter().filter(|f| is_test(&f.name)).map(|f| rule_of(&f.name, None)).collect();
     report.untested = files
         .iter()
-        .filter(|f| !is_test(&f.name) && !tested.contains(f.name.as_str()))
+        .filter(|f| !is_test(&f.name) && !tested.contains(f.name.as_str()) && !beside.contains(&f.name))
         .map(|f| f.name.clone())
         .collect();
     let live: BTreeMap<String, usize> = offline.generation.rules.clone();
@@ -268,7 +270,8 @@ pub fn run(offline: Offline, files: &[SourceFile], cover: bool) -> Report {
         for found in finished.found.iter().filter(|f| f.detection.analytic.deliver) {
             let file = &found.detection.analytic.file;
             if asserting.contains(file.as_str())
-                && let Ok(alert) = serde_json::to_string(&alert::make(&finished.flight, found))
+                && let verdict = alert::verdict(&finished.flight, found)
+                && let Ok(alert) = serde_json::to_string(&alert::make(&finished.flight, found, &verdict))
                 && let Ok(alert) = serde_json::from_str(&alert)
             {
                 lock(&alerts).entry(slab.number).or_default().push((file.clone(), alert));

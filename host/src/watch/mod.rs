@@ -53,6 +53,16 @@ impl FileSet {
         FileSet { roots, extensions: &[".wasm"], except: &[], max_file: 256 << 20 }
     }
 
+    /// Modes and exceptions of rules, with tests.
+    pub fn tuning(roots: Vec<PathBuf>) -> FileSet {
+        FileSet { roots, extensions: &[".toml", ".yml", ".yaml"], except: &[], max_file: 4 << 20 }
+    }
+
+    /// Lists of values.
+    pub fn lists(roots: Vec<PathBuf>) -> FileSet {
+        FileSet { roots, extensions: &[".txt"], except: &[], max_file: 4 << 20 }
+    }
+
     /// Single files, like the config.
     pub fn files(roots: Vec<PathBuf>) -> FileSet {
         FileSet { roots, extensions: &[], except: &[], max_file: 16 << 20 }
