@@ -3,8 +3,9 @@
 //! Every test looks only at processes it started itself, told apart by a marker.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use picket_tests::{Live, Run, able, binary, exec, guests, one_at_a_time, root, target, wait_until};
 use serde_json::Value;
@@ -62,9 +63,11 @@ fn tail_shows_events_and_alerts_as_they_pass() {
     let marker = format!("tail-{}", std::process::id());
     let Some(mut live) = start(&run, &format!("{marker}-hit")) else { return };
 
-    let mut people = Watching::start(run.command(&["tail", "--kind", "exec", &format!("CommandLine={marker}")]));
     let mut machines = Watching::start(run.command(&["tail", "--events", "--format", "json", &marker]));
     let mut alerts = Watching::start(run.command(&["tail", "--level", "high", "--rule", "First", "--count", "1"]));
+    viewers(&run, 2);
+    // The last to start: a command line with the marker in it is itself an event with the marker in it.
+    let mut people = Watching::start(run.command(&["tail", "--kind", "exec", &format!("CommandLine={marker}")]));
     viewers(&run, 3);
     exec(&format!("{marker}-\x1b[31m-hit"));
     exec(&format!("{marker}-hit"));
@@ -116,18 +119,16 @@ fn top_counts_what_happens_in_between() {
     // Hits before and after the first look, all counted; those after it make the rate.
     let counting = run.command(&["top", "--format", "json", "--interval", "3s"]).stdout(Stdio::piped()).spawn();
     let counting = counting.expect("it runs");
-    let pid = counting.id();
+    let over = AtomicBool::new(false);
     let done = std::thread::scope(|scope| {
-        let firing = scope.spawn(|| {
-            while Path::new(&format!("/proc/{pid}/cmdline")).exists()
-                && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| !c.is_empty())
-            {
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
                 exec(&marker);
                 std::thread::sleep(std::time::Duration::from_millis(50));
             }
         });
         let output = counting.wait_with_output().expect("it ends");
-        firing.join().expect("no panic");
+        over.store(true, Ordering::Release);
         output
     });
     assert!(done.status.success());
