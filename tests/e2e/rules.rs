@@ -208,7 +208,9 @@ fn a_silence_hides_what_is_said_and_not_the_state() {
     let guests = guests().to_string_lossy().into_owned();
     let said = run.run(&["validate", "rules", &guests, "--format", "json"]).exits(0).out();
     let report: Value = serde_json::from_str(&said).expect("JSON");
-    let codes: Vec<&str> = report["diagnostics"].as_array().expect("a list").iter().map(|d| text(d, "code")).collect();
+    // The host says of no file that nothing feeds a source, which no rule's silence is about.
+    let told = report["diagnostics"].as_array().expect("a list").iter().filter(|d| !text(d, "file").is_empty());
+    let codes: Vec<&str> = told.map(|d| text(d, "code")).collect();
     assert!(codes.iter().all(|c| *c == "id-not-uuid" || *c == "unknown-field"), "{codes:?}");
 }
 

@@ -26,17 +26,16 @@ fn at<'j>(value: &'j Json, path: &str) -> Option<&'j Json> {
     if let Some(found) = value.get(path) {
         return Some(found);
     }
-    let dots = path.match_indices('.').map(|(at, _)| at);
-    dots.filter_map(|dot| {
+    let mut dots = path.match_indices('.').map(|(at, _)| at);
+    let inside = dots.find_map(|dot| {
         let (first, rest) = (&path[..dot], &path[dot + 1..]);
         let inner = match value {
             Json::Array(items) => items.get(first.parse::<usize>().ok()?),
             other => other.get(first),
         };
         at(inner?, rest)
-    })
-    .next()
-    .or_else(|| value.as_array()?.get(path.parse::<usize>().ok()?))
+    });
+    inside.or_else(|| value.as_array()?.get(path.parse::<usize>().ok()?))
 }
 
 fn shown(got: Option<&Json>) -> String {
