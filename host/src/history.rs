@@ -19,6 +19,9 @@ const DIR: &str = "history";
 const NEWER: &str = "alerts.ndjson";
 const OLDER: &str = "alerts.1.ndjson";
 
+/// In the place of an id.
+const LAST: &str = "last";
+
 /// The shortest part of an id that may stand for it.
 const SHORTEST: usize = 4;
 
@@ -135,8 +138,18 @@ pub fn each(state_dir: &Path, f: &mut dyn FnMut(&str) -> bool) -> Result<(), His
     Ok(())
 }
 
-/// The alert with this id, or the only one whose id begins so; the newest state of it.
+/// The alert with this id, or the only one whose id begins so, in its newest state; `last` is the newest of all that a rule made.
 pub fn find(state_dir: &Path, id: &str) -> Result<Option<Json>, HistoryError> {
+    if id == LAST {
+        let mut last = None;
+        each(state_dir, &mut |line| {
+            let alert = serde_json::from_str::<Json>(line).ok();
+            // Those of the host itself have no rule of a file.
+            last = alert.filter(|a| a["rule"]["digest"].as_str().is_some_and(|d| !d.is_empty())).or(last.take());
+            true
+        })?;
+        return Ok(last);
+    }
     let id = id.to_ascii_lowercase();
     if id.len() < SHORTEST || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(HistoryError::NoId { id });
@@ -183,11 +196,14 @@ mod tests {
         let find = |id: &str| find(dir.path(), id);
         assert_eq!(find("AABB0011").unwrap().unwrap()["n"], 3, "the newest state");
         assert_eq!(find("aabb002").unwrap().unwrap()["n"], 2);
+        assert!(find("last").unwrap().is_none(), "none of them is of a rule");
+        history.keep(br#"{"v":1,"id":"cc110000","rule":{"digest":"d"},"n":4}"#, &account);
+        assert_eq!(find("last").unwrap().unwrap()["n"], 4);
         assert!(matches!(find("aabb"), Err(HistoryError::Ambiguous { .. })));
         assert!(find("ffff").unwrap().is_none(), "what an event holds is no id");
         assert!(matches!(find("a"), Err(HistoryError::NoId { .. })));
         assert!(matches!(find("../x"), Err(HistoryError::NoId { .. })));
-        assert_eq!((account.kept.get(), account.failed.get()), (3, 0));
+        assert_eq!((account.kept.get(), account.failed.get()), (4, 0));
     }
 
     #[test]

@@ -440,9 +440,9 @@ pub struct RulesNewArgs {
     #[arg(long, value_name = "TEMPLATE", value_parser = template())]
     pub template: Option<String>,
 
-    /// Begin with a file that holds one event or alert as JSON; - is stdin
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub from: Option<PathBuf>,
+    /// Begin with an alert by its id (`last` is the newest), or a file that holds one event or alert as JSON; - is stdin
+    #[arg(long, value_name = "ID|FILE", value_hint = ValueHint::FilePath)]
+    pub from: Option<String>,
 
     /// List the templates
     #[arg(long)]
@@ -452,6 +452,8 @@ pub struct RulesNewArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub sets: Sets,
     #[command(flatten)]
     pub format: FormatArg,
 }

@@ -1,6 +1,5 @@
 //! `picket rules new`: begins a rule and its tests.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -20,10 +19,13 @@ pub fn run(args: &RulesNewArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let draft = if let Some(template) = &args.template {
         draft::from_template(template, &stamp)?
     } else {
-        let path = args.from.as_deref().context("--template or --from says what to begin with")?;
-        let mut text = String::new();
-        load::open(path)?.read_to_string(&mut text).context("cannot read the event")?;
-        let begun = alert::event_in(&text).map(|event| draft::from_event(&event, &stamp));
+        let from = args.from.as_deref().context("--template or --from says what to begin with")?;
+        let config = global.effective(&args.sets.sets, Vec::new())?.config;
+        let Some(given) = load::alert(from, &config)? else {
+            eprintln!("error: `{}` is neither a file nor an alert that is kept", escape_str(from));
+            return Ok(ExitCode::BadInput);
+        };
+        let begun = alert::event_in(&given.alert.to_string()).map(|event| draft::from_event(&event, &stamp));
         match begun {
             Some(Ok(draft)) => draft,
             Some(Err(e)) => {
@@ -31,15 +33,14 @@ pub fn run(args: &RulesNewArgs, global: &Global) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::BadInput);
             }
             None => {
-                let path = path.display().to_string();
-                eprintln!("error: {} holds no event: one JSON object, or an alert with its event", escape_str(&path));
+                eprintln!("error: {} holds no event: one JSON object, or an alert with its event", escape_str(from));
                 return Ok(ExitCode::BadInput);
             }
         }
     };
     let directory = match &args.out {
         Some(directory) => directory.clone(),
-        None => first_directory(global)?,
+        None => first_directory(args, global)?,
     };
     let [rule, test] = draft::write(&directory, args.name.as_deref().unwrap_or(&draft.name), &draft)?;
     let (rule, test) = (rule.display().to_string(), test.display().to_string());
@@ -58,8 +59,8 @@ pub fn run(args: &RulesNewArgs, global: &Global) -> anyhow::Result<ExitCode> {
 }
 
 /// The first directory of rules in the config; of a file its directory.
-fn first_directory(global: &Global) -> anyhow::Result<PathBuf> {
-    let config = global.effective(&[], Vec::new())?.config;
+fn first_directory(args: &RulesNewArgs, global: &Global) -> anyhow::Result<PathBuf> {
+    let config = global.effective(&args.sets.sets, Vec::new())?.config;
     let first = config.rules.first().context("the config names no directory of rules: give one by --out")?;
     let is_file = first.extension().is_some_and(|e| e == "yml" || e == "yaml");
     Ok(if is_file { first.parent().unwrap_or(first).to_path_buf() } else { first.clone() })

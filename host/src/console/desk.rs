@@ -12,7 +12,10 @@ use crate::config::Config;
 use crate::control::Daemon;
 use crate::daemon::Shared;
 use crate::explain::{Which, explain};
+use crate::hunt;
+use crate::notice::now;
 use crate::offline::Offline;
+use crate::recorder::Recording;
 use crate::reload::{Inputs, SourceFile};
 use crate::ruletest;
 use crate::text::{chain, hex};
@@ -27,6 +30,9 @@ pub struct Desk {
     /// One at a time: what loads a set beside the live one must not load many.
     busy: Mutex<()>,
 }
+
+/// How far back is hunted, nanoseconds.
+const DAY: u64 = 86_400_000_000_000;
 
 /// An answer: its HTTP status and the JSON.
 pub type Answer = (u16, Json);
@@ -74,9 +80,7 @@ impl Desk {
             "check" => self.check(&question),
             "save" => self.save(&*daemon, &question),
             "explain" => self.explain(&question),
-            "hunt" => said(501, "the past cannot be searched: this Picket has no recorder yet"),
-            "mode" => said(501, "modes cannot be set from here yet: edit the rule"),
-            "except" => said(501, "exceptions cannot be made from here yet: write a Sigma filter"),
+            "hunt" => self.hunt(&*daemon, &question),
             _ => said(404, "there is no such question"),
         }
     }
@@ -153,6 +157,26 @@ impl Desk {
         answer["digest"] = digest.into();
         answer["reload"] = reload;
         (200, answer)
+    }
+
+    /// What the rules of a file, as it was edited, would have found in the last day.
+    fn hunt(&self, daemon: &dyn Daemon, q: &Question) -> Answer {
+        if q.name.is_empty() {
+            return said(400, "a file has to be named");
+        }
+        let _one = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        daemon.flush();
+        let found = self.inputs(&q.name, q.text.as_deref()).and_then(|mut inputs| {
+            inputs.rules.retain(|f| f.name == q.name || crate::export::is_filter(&f.content));
+            let from = now().saturating_sub(DAY);
+            let mut recording = Recording::open(&inputs.config.state_dir(), from..=u64::MAX).map_err(|e| chain(&e))?;
+            Ok(hunt::run(Self::load(&inputs)?, &mut recording, &mut |_| {}))
+        });
+        match found.map(|found| serde_json::to_value(&found)) {
+            Ok(Ok(found)) => (200, found),
+            Ok(Err(e)) => said(500, &e.to_string()),
+            Err(why) => said(422, &why),
+        }
     }
 
     fn explain(&self, q: &Question) -> Answer {

@@ -216,7 +216,7 @@ fn files_are_those_of_the_rules_and_nothing_is_written_elsewhere() {
     let saved = body(&open.ask("save", &json!({ "name": "a.yml", "text": "title: B\n", "digest": got["digest"] })));
     assert_eq!(saved["reload"]["generation"], 3);
     assert_eq!(std::fs::read_to_string(&open.rule).unwrap(), "title: B\n");
-    assert_eq!(status(&open.ask("hunt", &json!({}))), 501);
+    assert_eq!(status(&open.ask("hunt", &json!({}))), 400);
     assert_eq!(status(&open.ask("nonsense", &json!({}))), 404);
     assert_eq!(status(&open.ask("file", &json!({ "nonsense": 1 }))), 400);
 }

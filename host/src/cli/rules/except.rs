@@ -2,7 +2,6 @@
 //! event, and none that a test of the rule expects to match.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cli::args::{ExitCode, Format, Global, RulesExceptArgs};
 use crate::cli::terminal::{Paint, escape_str};
 use crate::cli::{load, print, show};
+use crate::config::Config;
 use crate::detection::{Analytic, Gravity};
 use crate::history;
 use crate::kind::{Access, Availability, Catalogue};
@@ -28,8 +28,6 @@ use super::mode;
 
 /// Kept alerts of the rule that are tried, the newest.
 const PAST: usize = 1000;
-/// Longest alert or event that is read.
-const MAX_ALERT: u64 = 16 << 20;
 /// Fields of one exception.
 const MAX_FIELDS: usize = 16;
 
@@ -37,7 +35,7 @@ pub fn run(args: &RulesExceptArgs, global: &Global) -> anyhow::Result<ExitCode> 
     let config = global.effective(&args.sets.sets, Vec::new())?.config;
     crate::cli::log(global, &config);
     let state_dir = config.state_dir();
-    let alert = match alert(&args.alert, &state_dir) {
+    let alert = match alert(&args.alert, &config) {
         Ok(alert) => alert,
         Err(e) => {
             eprintln!("error: {}", escape_str(&format!("{e:#}")));
@@ -155,17 +153,9 @@ fn human(report: &Json) -> String {
 }
 
 /// The alert: a file, `-`, or the id of one that is kept.
-fn alert(given: &str, state_dir: &Path) -> anyhow::Result<Json> {
-    let path = Path::new(given);
-    let alert = if given == "-" || path.is_file() {
-        let mut text = String::new();
-        load::open(path)?.take(MAX_ALERT).read_to_string(&mut text).with_context(|| format!("cannot read {given}"))?;
-        let first = serde_json::Deserializer::from_str(&text).into_iter::<Json>().next();
-        first.with_context(|| format!("{given} is empty"))?.with_context(|| format!("{given} is no JSON"))?
-    } else {
-        history::find(state_dir, given)?
-            .with_context(|| format!("`{given}` is neither a file nor an alert that is kept"))?
-    };
+fn alert(given: &str, config: &Config) -> anyhow::Result<Json> {
+    let alert = load::alert(given, config)?.map(|given| given.alert);
+    let alert = alert.with_context(|| format!("`{given}` is neither a file nor an alert that is kept"))?;
     anyhow::ensure!(alert["rule"]["id"].is_string() && alert["event"].is_object(), "{given} is no alert with an event");
     Ok(alert)
 }

@@ -1,7 +1,7 @@
 // What was chosen in the stream: an alert with its process tree, why it matched, and its rule's explanation; or an event.
 
 import { ask } from './api.js';
-import { badge, clock, foreign, h, shown } from './dom.js';
+import { badge, clock, foreign, h, huntText, shown } from './dom.js';
 
 const pane = document.getElementById('seen');
 const tab = document.getElementById('tab-seen');
@@ -77,13 +77,21 @@ export function explanation(said) {
     h('ul', {}, roots));
 }
 
-function later(what, body, out) {
+function hunt(body, out) {
   return async () => {
+    out.textContent = 'looking at the last day …';
     try {
-      out.textContent = JSON.stringify(await ask(what, body));
+      out.textContent = huntText(await ask('hunt', body));
     } catch (error) {
       out.textContent = error.message;
     }
+  };
+}
+
+/** A command to type, where a reason and an owner have to be given. */
+function command(text, out) {
+  return () => {
+    out.replaceChildren(h('code', {}, text));
   };
 }
 
@@ -112,9 +120,9 @@ function alertDetail(alert) {
     h('div', { class: 'actions' },
       h('button', { type: 'button', class: 'main', onclick: () => open(alert.rule) }, 'Open rule'),
       alert.event ? h('button', { type: 'button', onclick: (e) => explain(e.currentTarget) }, 'Explain') : null,
-      h('button', { type: 'button', onclick: later('hunt', { rule: alert.rule.id }, out) }, 'Hunt the past'),
-      h('button', { type: 'button', onclick: later('except', { rule: alert.rule.id }, out) }, 'Except'),
-      h('button', { type: 'button', onclick: later('mode', { rule: alert.rule.id }, out) }, 'Set mode')),
+      h('button', { type: 'button', onclick: hunt({ name: alert.rule.file }, out) }, 'Hunt the past'),
+      h('button', { type: 'button', onclick: command(`picket rules except ${alert.id} --on Image,ParentImage --reason "..." --expires 90d`, out) }, 'Except'),
+      h('button', { type: 'button', onclick: command(`picket rules mode ${alert.rule.id} shadow --reason "..."`, out) }, 'Set mode')),
     out,
     why,
     p ? section('Processes', tree(p.ancestors ?? [], { ...p, user: alert.user?.name })) : null,

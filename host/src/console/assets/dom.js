@@ -73,3 +73,11 @@ export function badge(level) {
   const known = ['critical', 'high', 'medium', 'low'].includes(level) ? level : 'informational';
   return h('span', { class: `badge ${known}` }, known === 'informational' ? 'info' : known);
 }
+
+/** What a hunt found, in a few words. */
+export function huntText(found) {
+  if (!found.from) return 'nothing was recorded in the last day';
+  const hits = found.rules.filter((r) => r.hits > 0);
+  const told = hits.map((r) => `${r.title}: ${r.hits} ${r.hits === 1 ? 'hit' : 'hits'}, last ${r.last.slice(0, 19).replace('T', ' ')}`);
+  return `${found.events} events since ${found.from.slice(0, 19).replace('T', ' ')} UTC. ${told.length > 0 ? told.join('; ') : 'No hit.'}`;
+}

@@ -2,7 +2,7 @@
 
 import { ask } from './api.js';
 import { currentEvent, explanation } from './detail.js';
-import { badge, foreign, h, shown } from './dom.js';
+import { badge, foreign, h, shown, huntText } from './dom.js';
 import { mark, refresh, ruleOf } from './rules.js';
 
 const pane = document.getElementById('rule');
@@ -146,6 +146,10 @@ function view(got, rule) {
     const found = diagnostics(answer, box);
     said.replaceChildren(...(found.length > 0 ? found : [h('p', { class: 'fine' }, 'nothing is wrong with it')]));
   });
+  const hunt = work(async () => {
+    const answer = await ask('hunt', { name: file.name, text: box.value });
+    said.replaceChildren(h('p', { class: 'fine' }, huntText(answer)));
+  });
   const explain = work(async () => {
     const event = currentEvent();
     if (!event) throw new Error('choose an alert or an event first: it is what the rule is tried on');
@@ -179,6 +183,7 @@ function view(got, rule) {
     h('div', { class: 'actions' },
       h('button', { type: 'button', class: 'main', id: 'save', onclick: save }, 'Save'),
       h('button', { type: 'button', id: 'check', onclick: check, hidden: isNew }, 'Check'),
+      h('button', { type: 'button', id: 'hunt', onclick: hunt, hidden: isNew }, 'Hunt the past'),
       h('button', { type: 'button', id: 'try', onclick: explain, hidden: isNew }, 'Try on the event'),
       h('button', { type: 'button', hidden: isNew, onclick: () => { box.value = file.text; changed(); } }, 'Revert'),
       state),
