@@ -106,7 +106,9 @@ fn a_bad_entry_is_named_with_its_place_and_the_rest_counts() {
     let over = format!("[[tune]]\nrule = '{}'\nmode = 'off'\nreason = 'r'\nexpires = 2020-01-01\n", id(1));
     run.write("tuning/modes.toml", format!("[[tune]]\npath = 'nowhere'\nmode = 'off'\nreason = 'r'\n{over}"));
     assert_eq!(replay(&run, &[]).exits(0).alerts().len(), 1, "an entry that has expired does nothing");
-    let report: Value = serde_json::from_str(&run.run(&["validate", "--format", "json"]).exits(0).out()).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&run.run(&["validate", "--format", "json", "rules", &guests_arg()]).exits(0).out())
+            .expect("JSON");
     let codes: Vec<&str> =
         report["diagnostics"].as_array().unwrap().iter().map(|d| d["code"].as_str().unwrap()).collect();
     assert!(codes.contains(&"tune-nothing") && codes.contains(&"expired"), "{codes:?}");
@@ -132,7 +134,7 @@ fn lists_are_values_of_expand() {
 
 /// A rule on two tools, tested with both.
 fn tested_rule(run: &Run) {
-    let text = rule(1, "Tool: loud", "needle", "high");
+    let text = rule(1, "Tool, loud", "needle", "high");
     run.write("rules/tool.yml", text);
     run.write(
         "rules/tool.test.yml",

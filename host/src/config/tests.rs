@@ -32,6 +32,11 @@ fn nothing_given_is_the_defaults() {
         rules: vec![here.join("rules")],
         guests: vec![here.join("guests")],
         state_dir: Some(default_state_dir()),
+        tuning: TuningConfig {
+            paths: vec![here.join("tuning")],
+            lists: vec![here.join("lists")],
+            ..TuningConfig::default()
+        },
         ..Config::default()
     };
     assert_eq!(config, defaults);

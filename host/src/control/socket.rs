@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(ask(&path, &Request::Metrics).unwrap(), json!("picket_up 1\n"));
         assert_eq!(
             raw(&path, b"{\"cmd\":\"reload\"}\n"),
-            "{\"result\":{\"force\":false,\"own\":true,\"wait\":false}}\n"
+            "{\"result\":{\"force\":false,\"wait\":false,\"own\":true}}\n"
         );
     }
 

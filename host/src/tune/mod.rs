@@ -355,7 +355,7 @@ mod tests {
                     [[tune]]\npath = 'lin'\nmode = 'live'\nreason = 'r'\n";
         let (tuning, said) = tuning(text, 0);
         assert_eq!(modes(&tuning), [Mode::Shadow, Mode::Off]);
-        assert_eq!(said, ["9:tune-nothing no rule that is loaded is meant by this entry"]);
+        assert_eq!(said, ["10:tune-nothing no rule that is loaded is meant by this entry"]);
     }
 
     #[test]

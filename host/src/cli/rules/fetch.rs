@@ -16,7 +16,6 @@ use crate::vendor;
 pub fn run(args: &RulesFetchArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let mut config = global.effective(&args.sets.sets, Vec::new())?.config;
     crate::cli::log(global, &config);
-    let named = config.rules.iter().any(|root| args.to.starts_with(root) || same(&args.to, root));
     let now = jiff::Timestamp::now().to_string();
     let origin = match vendor::fetch(&args.source, &args.to, args.all, args.version.as_deref(), &now) {
         Ok(origin) => origin,
@@ -25,6 +24,7 @@ pub fn run(args: &RulesFetchArgs, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::BadInput);
         }
     };
+    let named = config.rules.iter().any(|root| within(&args.to, root));
     // As a start would load it, with this host's tuning.
     config.rules = vec![args.to.clone()];
     let inputs = load::inputs(config)?;
@@ -37,8 +37,9 @@ pub fn run(args: &RulesFetchArgs, global: &Global) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn same(a: &std::path::Path, b: &std::path::Path) -> bool {
-    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a.starts_with(b)))
+/// Whether a directory, which is there, is a root of rules or below one.
+fn within(dir: &std::path::Path, root: &std::path::Path) -> bool {
+    dir.canonicalize().is_ok_and(|dir| root.canonicalize().is_ok_and(|root| dir.starts_with(root)))
 }
 
 fn report(inputs: &Inputs, lines: &[roster::Line], origin: &vendor::Origin, named: bool) -> anyhow::Result<Json> {
@@ -85,12 +86,13 @@ fn human(report: &Json) -> String {
         origin["left_out"]
     ));
     for (mode, count) in report["can_fire"].as_object().into_iter().flatten().filter(|(_, n)| **n != json!(0)) {
-        out.push_str(&format!("{count:>6} {mode}\n"));
+        out.push_str(&format!("{:>6} {mode}\n", count.as_u64().unwrap_or_default()));
     }
     let cannot: u64 = report["cannot_fire"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
     out.push_str(&format!("{cannot:>6} cannot fire here\n"));
     for reason in report["reasons"].as_array().into_iter().flatten().take(12) {
-        out.push_str(&format!("       {:>5} {}\n", reason["rules"], text(&reason["why"])));
+        let rules = reason["rules"].as_u64().unwrap_or_default();
+        out.push_str(&format!("       {rules:>5} {}\n", text(&reason["why"])));
     }
     let silent = report["silently_dead"].as_array().map_or(0, Vec::len);
     out.push_str(&format!("{silent:>6} silently dead\n"));
