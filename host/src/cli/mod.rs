@@ -21,6 +21,7 @@ pub mod replay;
 mod rules;
 mod rules_new;
 pub mod run;
+mod saved;
 pub mod schema;
 mod show;
 pub mod status;

@@ -1,6 +1,6 @@
 //! `picket test`: runs the tests beside rules; with `--watch`, whenever a file is saved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::watch::{Event, WatchOptions, Watcher};
 
 use super::args::{ExitCode, Global, TestArgs, TestFormat};
 use super::terminal::{Paint, Style, escape_str};
-use super::{load, print, progress, validate};
+use super::{load, print, progress, saved, validate};
 
 pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let mut config = global.effective(&[], Vec::new())?.config;
@@ -51,13 +51,14 @@ pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<ExitCode> {
         };
         let next = Inputs::new(inputs.config.clone(), snapshots);
         let now = digests(&next);
-        let changed: Vec<String> =
-            now.iter().filter(|(n, d)| known.get(*n) != Some(*d)).map(|(n, _)| escape_str(n)).collect();
+        let changed: BTreeSet<String> =
+            now.iter().filter(|(n, d)| known.get(*n) != Some(*d)).map(|(n, _)| n.clone()).collect();
         if now == known {
             continue;
         }
-        eprintln!("changed: {}", changed.join(", "));
+        eprintln!("changed: {}", changed.iter().map(|n| escape_str(n)).collect::<Vec<_>>().join(", "));
         once(args, global, &next)?;
+        saved::tell(&next, &changed);
         known = now;
     }
     Ok(ExitCode::Ok)
