@@ -55,9 +55,10 @@ fn every_command_of_the_page_does_what_it_says() {
         // As in a shell of a user who has it in the path; the config says where the state is.
         let path =
             format!("{}:{}", binary().parent().expect("a directory").display(), std::env::var("PATH").expect("a path"));
-        let done = Command::new("bash").args(["-euo", "pipefail", "-c", &block.text]).current_dir(run.dir.path());
-        let done = done.env("PATH", path).env("NO_COLOR", "1").env("PICKET_STATE_DIR", run.dir.path().join("state"));
-        let done = done.output().expect("bash runs");
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", &block.text]).current_dir(run.dir.path()).env("PATH", path);
+        shell.env("NO_COLOR", "1").env("PICKET_STATE_DIR", run.dir.path().join("state"));
+        let done = shell.output().expect("bash runs");
         let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert_eq!(done.status.code(), Some(block.exit), "line {}:\n{}\n{said}", block.line, block.text);
         out.push_str(&format!("$ {}\n{said}\n", block.text.trim()));

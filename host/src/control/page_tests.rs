@@ -18,7 +18,7 @@ impl Daemon for Known {
         json!({ "generation": { "number": 3 } })
     }
 
-    fn reload(&self, _: bool, _: bool) -> Value {
+    fn reload(&self, _: bool, _: bool, _: Option<crate::audit::Peer>) -> Value {
         json!({ "outcome": "unchanged", "generation": 3 })
     }
 
