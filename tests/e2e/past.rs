@@ -33,7 +33,11 @@ fn the_past_says_what_the_live_run_said() {
         exec(&format!("{marker}-known number {n}"));
         exec(&format!("{marker}-unknown number {n}"));
     }
-    assert!(wait_until(|| live.alerts(&marker).len() == 3), "{}", live.talk());
+    // One that starts another.
+    let script = format!("/bin/true child-of-{marker}; : {marker}-known number 3");
+    assert!(std::process::Command::new("sh").args(["-c", &script]).status().expect("sh runs").success());
+    let known = || live.alerts(&format!("{marker}-known"));
+    assert!(wait_until(|| known().len() == 4), "{}", live.talk());
 
     // A rule that was not there when it happened: the running Picket is asked to write what it has.
     let new = run.write("new/unknown.yml", rule("Unknown", 2, &format!("{marker}-unknown")));
@@ -47,22 +51,23 @@ fn the_past_says_what_the_live_run_said() {
     let people = run.run(&["hunt", &new]).exits(0).out();
     assert!(people.contains("3 hits  Unknown"), "{people}");
     // By id, of the config; and what a change gains and loses.
-    let known = json(&run.run(&["hunt", &id(1), "--format", "json"]).exits(0).out());
-    assert_eq!(known["rules"][0]["hits"], 3, "{known}");
+    let by_id = json(&run.run(&["hunt", &id(1), "--format", "json"]).exits(0).out());
+    assert_eq!(by_id["rules"][0]["hits"], 4, "{by_id}");
     let narrower = run.write("new/narrower.yml", rule("Known", 1, &format!("{marker}-known number 1")));
     let diff = ["hunt", "--diff", "rules/known.yml", &narrower.to_string_lossy(), "--format", "json"];
     let diff = json(&run.run(&diff).exits(0).out());
     assert_eq!(
         [&diff["both"], &diff["gained_count"], &diff["lost_count"]],
-        [1, 0, 2].map(Value::from).each_ref(),
+        [1, 0, 3].map(Value::from).each_ref(),
         "{diff}"
     );
 
     // An alert is listed, shown and explained by the beginning of its id.
-    let alert = &live.alerts(&marker)[0];
+    let alerts = known();
+    let alert = alerts.iter().find(|a| a["event"].to_string().contains("child-of")).expect("the shell's alert");
     let short = &alert["id"].as_str().unwrap()[..12];
     let listed = run.run(&["alerts", "ls", "--rule", "known", "--format", "json"]).exits(0).alerts();
-    assert_eq!(listed.len(), 3);
+    assert_eq!(listed.len(), 4);
     assert!(run.run(&["alerts", "ls", "--level", "critical"]).exits(0).out().is_empty());
     assert_eq!(json(&run.run(&["alerts", "show", short, "--format", "json"]).exits(0).out())["id"], alert["id"]);
     assert_eq!(run.run(&["alerts", "show", "ffffffff"]).code(), 3);
@@ -90,7 +95,9 @@ fn the_past_says_what_the_live_run_said() {
     let export = run.run(&["alerts", "export", short]).exits(0).out();
     let whole = json(&export);
     assert_eq!((whole["events"].as_array().map(Vec::len), &whole["rule_changed"]), (Some(1), &Value::from(false)));
-    assert!(whole["around"].to_string().contains(&marker), "the process ended, too");
+    let around = whole["around"].as_array().expect("a list");
+    let child = format!("/bin/true child-of-{marker}");
+    assert!(around.iter().any(|e| e["EventData"]["ProcInfo"]["CommandLine"] == *child), "{} events", around.len());
 
     let elsewhere = Run::new();
     let file = elsewhere.write("alert.picket", &export);

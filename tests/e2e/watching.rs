@@ -66,8 +66,9 @@ fn tail_shows_events_and_alerts_as_they_pass() {
     let mut machines = Watching::start(run.command(&["tail", "--events", "--format", "json", &marker]));
     let mut alerts = Watching::start(run.command(&["tail", "--level", "high", "--rule", "First", "--count", "1"]));
     viewers(&run, 2);
-    // The last to start: a command line with the marker in it is itself an event with the marker in it.
-    let mut people = Watching::start(run.command(&["tail", "--kind", "exec", &format!("CommandLine={marker}")]));
+    // A command line with the marker in it is itself an event with the marker in it.
+    let of_marker = format!("CommandLine={marker}");
+    let mut people = Watching::start(run.command(&["tail", "--kind", "exec", "Image=/true", &of_marker]));
     viewers(&run, 3);
     exec(&format!("{marker}-\x1b[31m-hit"));
     exec(&format!("{marker}-hit"));
