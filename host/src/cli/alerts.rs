@@ -130,7 +130,9 @@ fn test(args: &AlertsTestArgs, global: &Global) -> anyhow::Result<ExitCode> {
         text("/last"),
         serde_json::Value::from(name.as_ref())
     );
-    events.iter().for_each(|event| out.push_str(&format!("      {event}\n")));
+    for event in &events {
+        out.push_str(&format!("      {event}\n"));
+    }
     let mut file = std::fs::File::create_new(&path).with_context(|| format!("cannot create {}", path.display()))?;
     file.write_all(out.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     print(format!("{}\n", escape_str(&path.display().to_string())).as_bytes())

@@ -31,29 +31,18 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     if let Some(at) = &args.at {
         return past(args, global, config, at);
     }
-    let (rule, line) = match &args.event {
-        Some(file) => {
-            let mut text = String::new();
-            load::open(file)?.read_to_string(&mut text).context("cannot read the event")?;
-            let Some(event) = crate::alert::event_in(&text) else {
-                eprintln!("error: {} holds no JSON object", escape_str(&file.display().to_string()));
-                return Ok(ExitCode::BadInput);
-            };
-            (args.rule.clone(), event.to_string())
-        }
-        None => {
-            let Some(given) = load::alert(&args.rule, &config)? else {
-                eprintln!("error: no alert `{}`, and no event to look at", escape_str(&args.rule));
-                return Ok(ExitCode::BadInput);
-            };
-            let text = |path: &str| given.alert.pointer(path).and_then(Json::as_str).unwrap_or_default().to_owned();
-            let Some(event) = given.alert.get("event").filter(|e| e.is_object()) else {
-                eprintln!("error: the alert has no event: {}", escape_str(&text("/message")));
-                return Ok(ExitCode::BadInput);
-            };
-            (text("/rule/id"), event.to_string())
-        }
+    let asked = if let Some(file) = &args.event {
+        let mut text = String::new();
+        load::open(file)?.read_to_string(&mut text).context("cannot read the event")?;
+        let Some(event) = crate::alert::event_in(&text) else {
+            eprintln!("error: {} holds no JSON object", escape_str(&file.display().to_string()));
+            return Ok(ExitCode::BadInput);
+        };
+        Some((args.rule.clone(), event.to_string()))
+    } else {
+        of_alert(&args.rule, &config)?
     };
+    let Some((rule, line)) = asked else { return Ok(ExitCode::BadInput) };
     let Some(asked) = Asked::load(&rule, config)? else { return Ok(ExitCode::BadSetup) };
     let said = match explain(asked.offline, which(&rule), &line) {
         Ok(said) => said,
@@ -71,6 +60,20 @@ pub fn run(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
             print(out.as_bytes())
         }
     }
+}
+
+/// The rule of an alert, and its event; `None` = they cannot be had, which is said.
+fn of_alert(named: &str, config: &Config) -> anyhow::Result<Option<(String, String)>> {
+    let Some(given) = load::alert(named, config)? else {
+        eprintln!("error: no alert `{}`, and no event to look at", escape_str(named));
+        return Ok(None);
+    };
+    let text = |path: &str| given.alert.pointer(path).and_then(Json::as_str).unwrap_or_default().to_owned();
+    let Some(event) = given.alert.get("event").filter(|e| e.is_object()) else {
+        eprintln!("error: the alert has no event: {}", escape_str(&text("/message")));
+        return Ok(None);
+    };
+    Ok(Some((text("/rule/id"), event.to_string())))
 }
 
 /// The set that a rule is in, with what loading said.

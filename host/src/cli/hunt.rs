@@ -99,7 +99,9 @@ fn told(findings: &Findings, started: Instant, paint: Paint) -> String {
     let mut out = heading(findings);
     out.push_str(&format!(", in {:.1} s\n", started.elapsed().as_secs_f64()));
     let (hit, quiet): (Vec<&Hits>, Vec<&Hits>) = findings.rules.iter().partition(|r| r.hits > 0);
-    hit.iter().for_each(|rule| out.push_str(&rule_text(rule, paint)));
+    for rule in hit {
+        out.push_str(&rule_text(rule, paint));
+    }
     match quiet.as_slice() {
         [] => {}
         [one] => out.push_str(&format!("no hit: {}\n", escape_str(&one.title))),

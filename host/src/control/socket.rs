@@ -144,7 +144,7 @@ fn converse(stream: &UnixStream, daemon: &dyn Daemon) -> io::Result<Option<Viewe
     let reply = match serde_json::from_slice(&line) {
         Ok(Request::Status) => json!({"result": daemon.status()}),
         Ok(Request::Rules) => json!({"result": daemon.rules()}),
-        Ok(Request::Reload { force, wait }) => json!({"result": daemon.reload(force, wait, peer(&stream))}),
+        Ok(Request::Reload { force, wait }) => json!({"result": daemon.reload(force, wait, peer(stream))}),
         Ok(Request::Capture { path, ms, bytes }) => {
             let limits = Limits { duration: ms.map(Duration::from_millis), bytes };
             json!({"result": daemon.capture(&path, limits)})

@@ -252,10 +252,7 @@ impl Block {
             let width = SYSTEM.len() + kind.spec().map_or(0, |k| k.fields.len());
             sections.push((kind, ReadSection::read(&mut In(&unpack(packed)?), keep, width)?));
         }
-        let processes = match sections.is_empty() {
-            true => Vec::new(),
-            false => processes::read(&mut In(&unpack(people)?))?,
-        };
+        let processes = if sections.is_empty() { Vec::new() } else { processes::read(&mut In(&unpack(people)?))? };
         let mut order: Vec<(u32, u32)> = Vec::new();
         for (number, (_, section)) in sections.iter().enumerate() {
             if section.heads.iter().any(|h| h.process as usize > processes.len()) {

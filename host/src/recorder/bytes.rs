@@ -201,8 +201,12 @@ mod tests {
         let mut out = Out::default();
         let numbers = [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX];
         let signed = [0, -1, 1, i64::MIN, i64::MAX, -300];
-        numbers.iter().for_each(|n| out.number(*n));
-        signed.iter().for_each(|n| out.signed(*n));
+        for n in numbers {
+            out.number(n);
+        }
+        for n in signed {
+            out.signed(n);
+        }
         let mut input = In(&out.0);
         assert_eq!(numbers.map(|_| input.number().unwrap()), numbers);
         assert_eq!(signed.map(|_| input.signed().unwrap()), signed);

@@ -14,7 +14,7 @@ pub struct Processes {
     images: Out,
     image_count: u64,
     seen_images: FxHashMap<usize, (Arc<Image>, u64)>,
-    processes: Out,
+    chains: Out,
     count: u64,
     seen: FxHashMap<usize, (Arc<Process>, u64)>,
 }
@@ -28,12 +28,12 @@ impl Processes {
             return *number;
         }
         let own = self.image(&process.image);
-        self.processes.0.extend_from_slice(&process.id.to_le_bytes());
-        self.processes.number(own);
-        self.processes.number(process.ancestors.len() as u64);
+        self.chains.0.extend_from_slice(&process.id.to_le_bytes());
+        self.chains.number(own);
+        self.chains.number(process.ancestors.len() as u64);
         for ancestor in &process.ancestors {
             let number = self.image(ancestor);
-            self.processes.number(number);
+            self.chains.number(number);
         }
         self.count += 1;
         self.seen.insert(place, (process.clone(), self.count));
@@ -42,7 +42,7 @@ impl Processes {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.texts.size() + self.images.0.len() + self.processes.0.len()
+        self.texts.size() + self.images.0.len() + self.chains.0.len()
     }
 
     pub fn write(&self, out: &mut Out) {
@@ -50,7 +50,7 @@ impl Processes {
         out.number(self.image_count);
         out.0.extend_from_slice(&self.images.0);
         out.number(self.count);
-        out.0.extend_from_slice(&self.processes.0);
+        out.0.extend_from_slice(&self.chains.0);
     }
 
     fn image(&mut self, image: &Arc<Image>) -> u64 {
@@ -213,7 +213,10 @@ fn narrow(number: u64) -> Result<u32, Damaged> {
     u32::try_from(number).map_err(|_| Damaged)
 }
 
-fn list(input: &mut In<'_>, texts: &ReadTexts) -> Result<Option<Box<[Box<[u8]>]>>, Damaged> {
+/// A list of texts; none is not an empty one.
+type Items = Option<Box<[Box<[u8]>]>>;
+
+fn list(input: &mut In<'_>, texts: &ReadTexts) -> Result<Items, Damaged> {
     let Some(count) = input.count()?.checked_sub(1) else { return Ok(None) };
     (0..count).map(|_| texts.get(input.number()?).map(Box::from)).collect::<Result<_, _>>().map(Some)
 }

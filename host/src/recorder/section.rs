@@ -106,7 +106,7 @@ impl Section {
             before = head.time;
         }
         for head in &self.heads {
-            out.byte(u8::from(head.repeat) * flag::REPEAT | u8::from(head.partial) * flag::PARTIAL);
+            out.byte((u8::from(head.repeat) * flag::REPEAT) | (u8::from(head.partial) * flag::PARTIAL));
         }
         self.heads.iter().for_each(|head| out.number(u64::from(head.process)));
         out.number(self.columns.len() as u64);
