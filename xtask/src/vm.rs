@@ -100,7 +100,7 @@ fn boot(qemu: &Tool, image: &Path, append: &str, initramfs: &[u8], work: &Path) 
     let log = File::create(&console)?;
     let mut machine = qemu
         .command()
-        .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2"])
+        .args(["-accel", "tcg", "-cpu", "max", "-m", "2048", "-smp", "2"])
         .args(["-display", "none", "-vga", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
         .args(["-serial", "stdio", "-serial", &format!("file:{}", data.display()), "-kernel"])
         .arg(image)
