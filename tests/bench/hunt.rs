@@ -96,14 +96,16 @@ pub fn run(rules: &Path, print: &dyn Fn(Value)) {
 
 /// Records the events with the recorder of a running Picket. They are read from JSON as a replay reads them.
 fn record(state: &Path) {
-    let mut config = picket::config::Config { guests: vec![guests()], ..Default::default() };
+    let mut set = picket::config::Config { guests: vec![guests()], ..Default::default() };
     // What is recorded is not what the rules find: any will do.
-    config.rules = vec![root().join("rules/process_shell_network_device.yml")];
-    let inputs = Inputs::read(Arc::new(config)).expect("rules and guests");
+    set.rules = vec![root().join("rules/process_shell_network_device.yml")];
+    let inputs = Inputs::read(Arc::new(set)).expect("rules and guests");
     let offline = Offline::load(&inputs, false, None).expect("a set");
     let ledger = Arc::new(Ledger::default());
+    // The events are of the first of January, and none of them may go.
+    let config = RecorderConfig { max_age: "365d".parse().expect("a time"), ..RecorderConfig::default() };
     let (mut recorder, running) =
-        recorder::start(state, &RecorderConfig::default(), &Origin::default(), ledger.clone()).expect("a recorder");
+        recorder::start(state, &config, &Origin::default(), ledger.clone()).expect("a recorder");
     let (flusher, mut slabs) = (running.flusher(), 0);
     offline.run(
         |feeder| {

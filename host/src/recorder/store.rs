@@ -99,8 +99,7 @@ impl Store {
                 columns: block::columns(),
             };
             let heading = serde_json::to_vec(&heading)?;
-            let path = self.dir.join(format!("{:020}.{SUFFIX}", summary.first));
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let (mut file, path) = self.create(summary.first)?;
             file.write_all(&[&MAGIC[..], &(heading.len() as u32).to_le_bytes(), &heading].concat())?;
             new = 8 + heading.len() as u64;
             self.file = Some((file, path, new, summary.first));
@@ -112,6 +111,18 @@ impl Store {
             *size += bytes.len() as u64;
         }
         Ok(new)
+    }
+
+    /// A file named after the time of its first event, or the next one that is free: a clock that was set back makes the same time twice.
+    fn create(&self, first: u64) -> std::io::Result<(File, PathBuf)> {
+        for time in first.. {
+            let path = self.dir.join(format!("{time:020}.{SUFFIX}"));
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                opened => return opened.map(|file| (file, path)),
+            }
+        }
+        Err(std::io::ErrorKind::AlreadyExists.into())
     }
 
     /// Drops the oldest files until the rest is within its bounds.

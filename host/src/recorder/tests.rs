@@ -151,6 +151,22 @@ fn it_stays_within_its_size() {
 }
 
 #[test]
+fn the_same_time_twice_overwrites_nothing() {
+    let now = crate::notice::now();
+    let hour = 3600 * SECOND;
+    // The clock was set back by hours: the third block is as old as the first, and begins a file of its own.
+    let (dir, _) = recording("16MiB", "24h", [now - 9 * hour, now - 3 * hour, now - 9 * hour].into_iter());
+    assert_eq!(times(&dir, 0..=u64::MAX).0.len(), 3);
+    let mut store = Store::open(&dir.path().join(DIR), &config("16MiB", "24h"), Origin::default()).unwrap();
+    let mut again = slab();
+    again.rows.iter_mut().for_each(|row| row.time = now - 9 * hour);
+    let mut open = Open::default();
+    open.add(&again);
+    store.append(&open, &[], &RecorderAccount::default()).unwrap();
+    assert_eq!(times(&dir, 0..=u64::MAX).0.len(), 4);
+}
+
+#[test]
 fn a_block_that_a_crash_cut_is_left_out_and_the_rest_is_read() {
     let now = crate::notice::now();
     let (dir, _) = recording("16MiB", "24h", (0..3).map(|n| now - (3 - n) * SECOND));
