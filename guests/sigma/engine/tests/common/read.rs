@@ -110,11 +110,17 @@ fn single(words: &mut Vec<&str>, names: &[&str]) -> Result<Term, String> {
     }
 }
 
+/// Position by position: trying every length of every star takes time without end for a row of stars, which fuzzing found.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => glob(rest, name) || name.split_first().is_some_and(|(_, n)| glob(pattern, n)),
-        ([p, rest @ ..], [n, name @ ..]) => p == n && glob(rest, name),
-        _ => false,
+    // Whether the pattern so far matches so much of the name.
+    let mut so_far = vec![false; name.len() + 1];
+    so_far[0] = true;
+    for p in pattern {
+        let matched = |length: usize| match p {
+            b'*' => so_far[..=length].contains(&true),
+            p => length > 0 && so_far[length - 1] && name[length - 1] == *p,
+        };
+        so_far = (0..=name.len()).map(matched).collect();
     }
+    so_far[name.len()]
 }
