@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::Config;
-use crate::generation::Interest;
-use crate::kind::{self, KindId};
+use crate::kind;
 use crate::offline::{Offline, OfflineError};
 use crate::process::{Key, Process};
 use crate::recorder::{Block, Recording};
@@ -99,9 +98,12 @@ impl Export {
         let rules = rules.collect();
         let tree = Tree::of(alert);
         let mut around = Vec::new();
-        let matched = matched(Offline::load(&inputs, false, None)?, recording, |block, row, slab| {
-            if around.len() < AROUND && block.process(row).is_some_and(|p| tree.holds(p)) {
-                around.push(slab);
+        let matched = matched(Offline::load(&inputs, false, None)?, recording, |block, row| {
+            if around.len() < AROUND
+                && block.process(row).is_some_and(|p| tree.holds(p))
+                && let Ok(event) = serde_json::from_str::<Json>(&line(block, row))
+            {
+                around.push(event);
             }
         });
         let own = alert.get("event").filter(|e| e.is_object());
@@ -145,9 +147,7 @@ pub fn is_filter(content: &[u8]) -> bool {
 }
 
 /// The events of a recording on which some rule of the set, or a part of one, holds; `each` sees every event.
-fn matched(offline: Offline, recording: &mut Recording, mut each: impl FnMut(&Block, usize, Json)) -> Vec<Json> {
-    let interest = offline.generation.interest.clone();
-    let wanted = |kind: KindId| interest.get(kind.0 as usize).is_some_and(|i| *i != Interest::None);
+fn matched(offline: Offline, recording: &mut Recording, mut each: impl FnMut(&mut Block, usize)) -> Vec<Json> {
     let found: Mutex<BTreeSet<(u64, String)>> = Mutex::default();
     offline.run(
         |feeder| {
@@ -157,10 +157,8 @@ fn matched(offline: Offline, recording: &mut Recording, mut each: impl FnMut(&Bl
                     if !recording.covers(block.time(row)) {
                         continue;
                     }
-                    if let Ok(event) = serde_json::from_str(&line(&mut block, row)) {
-                        each(&block, row, event);
-                    }
-                    if wanted(block.kind(row)) {
+                    each(&mut block, row);
+                    if feeder.wants(block.kind(row)) {
                         feeder.recorded(&mut block, row);
                     }
                 }
@@ -182,7 +180,7 @@ fn matched(offline: Offline, recording: &mut Recording, mut each: impl FnMut(&Bl
 }
 
 /// A row of a recording as JSON.
-pub fn line(block: &mut Block, row: usize) -> String {
+fn line(block: &mut Block, row: usize) -> String {
     let mut slab = Slab::default();
     block.put(row, 1, &mut slab, u64::MAX - 1);
     kind::render(&slab, 0)

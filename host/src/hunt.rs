@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,6 +16,9 @@ use crate::slab::{Slab, Value};
 
 /// Fields whose values are counted besides those that matched.
 const ALWAYS: [&str; 4] = ["Image", "CommandLine", "ParentImage", "User"];
+
+/// How far back is looked unless somebody says.
+pub const DAY: Duration = Duration::from_hours(24);
 
 /// Distinct values counted of a field; more are one number.
 const DISTINCT: usize = 1_000;
@@ -119,21 +123,8 @@ pub fn run(offline: Offline, recording: &mut Recording, progress: &mut dyn FnMut
     }
     let gathered: Mutex<(HashMap<String, Gathered>, HashMap<u64, Hit>)> = Mutex::new((rules, HashMap::new()));
     let reader = Reader::new();
-    let wanted = |kind: KindId| interest.get(kind.0 as usize).is_some_and(|i| *i != Interest::None);
     let (events, ledger) = offline.run(
-        |feeder| {
-            let mut events = 0;
-            while let Some(mut block) = recording.next(&wanted) {
-                for row in 0..block.rows() {
-                    if recording.covers(block.time(row)) {
-                        feeder.recorded(&mut block, row);
-                        events += 1;
-                    }
-                }
-                progress(recording.done);
-            }
-            events
-        },
+        |feeder| feeder.recording(recording, progress),
         |finished| {
             if !finished.found.is_empty() {
                 let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);

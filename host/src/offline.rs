@@ -12,12 +12,12 @@ use crate::correlate::{Correlation, Finished};
 use crate::generation::Generation;
 use crate::guest::{GuestError, Runtime, RuntimeOptions};
 use crate::intake::Intake;
-use crate::kind::{DecodeError, Decoder};
+use crate::kind::{DecodeError, Decoder, KindId};
 use crate::lane::Exits;
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Builder, Outcome, Sequencer};
 use crate::queue::{Gate, WhenFull};
-use crate::recorder::Block;
+use crate::recorder::{Block, Recording};
 use crate::reload::{Inputs, Loader, Mode, Refused};
 use crate::sensor::Input;
 use crate::slab::Origin;
@@ -62,6 +62,27 @@ impl Feeder {
     /// Adds a row of a recording.
     pub fn recorded(&mut self, block: &mut Block, row: usize) {
         self.intake.recorded(block, row, &mut self.builder, &self.ledger);
+    }
+
+    /// Adds what a recording has of the kinds that the set asks for; `progress` is told how many of its bytes are behind. Returns
+    /// how many events that were.
+    pub fn recording(&mut self, recording: &mut Recording, progress: &mut dyn FnMut(u64)) -> u64 {
+        let mut events = 0;
+        while let Some(mut block) = recording.next(&|kind| self.wants(kind)) {
+            for row in 0..block.rows() {
+                if recording.covers(block.time(row)) {
+                    self.recorded(&mut block, row);
+                    events += 1;
+                }
+            }
+            progress(recording.done);
+        }
+        events
+    }
+
+    /// Whether the set asks for rows of this kind.
+    pub fn wants(&self, kind: KindId) -> bool {
+        self.builder.wants(kind)
     }
 
     /// The next event is in another slab, whose number is returned.

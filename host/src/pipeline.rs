@@ -20,6 +20,7 @@ use crate::correlate::{Correlated, Correlation, Finished};
 use crate::generation::Generation;
 use crate::guest::{Enriched, Handled};
 use crate::hashes::HashStage;
+use crate::kind::KindId;
 use crate::lane::Lane;
 use crate::ledger::Ledger;
 use crate::notice;
@@ -146,6 +147,11 @@ impl Builder {
             self.send();
         }
         self.slab.watermark = 0;
+    }
+
+    /// Whether the live generation has a use for rows of this kind.
+    pub fn wants(&self, kind: KindId) -> bool {
+        self.live.load().wants(kind)
     }
 
     /// Of the open slab, in the order of slabs.

@@ -8,7 +8,6 @@ use crate::control::{self, Request};
 use crate::detection::{Gravity, Level};
 use crate::export;
 use crate::hunt::{self, Difference, Findings, Hit, Hits, NotCollected};
-use crate::notice::now;
 use crate::offline::{Offline, OfflineError};
 use crate::recorder::Recording;
 use crate::reload::Inputs;
@@ -49,8 +48,7 @@ pub fn run(args: &HuntArgs, global: &Global) -> anyhow::Result<ExitCode> {
 fn hunt(args: &HuntArgs, global: &Global, config: &Config, rules: &[String]) -> anyhow::Result<Option<Findings>> {
     let paint = Paint(global.color.stderr());
     let Some(offline) = load_rules(config, rules, paint)? else { return Ok(None) };
-    let from = now().saturating_sub(args.since.duration().as_nanos() as u64);
-    let mut recording = Recording::open(&config.state_dir(), from..=u64::MAX)?;
+    let mut recording = Recording::last(&config.state_dir(), args.since.duration())?;
     let bar = progress::bytes(recording.size, global);
     let findings = hunt::run(offline, &mut recording, &mut |done| bar.set_position(done));
     bar.finish_and_clear();

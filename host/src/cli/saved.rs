@@ -9,28 +9,22 @@ use crate::control::{self, Request};
 use crate::export::is_filter;
 use crate::hunt::{self, Hits};
 use crate::mutate;
-use crate::notice::now;
 use crate::offline::Offline;
 use crate::recorder::Recording;
 use crate::reload::Inputs;
-use crate::ruletest::is_test;
+use crate::ruletest::{is_test, stem};
 
 use super::load;
 use super::terminal::escape_str;
-
-/// How far back is looked, nanoseconds.
-const DAY: u64 = 86_400_000_000_000;
 
 /// Says it of the rule files among the changed ones, and of those that the changed tests are about.
 pub fn tell(inputs: &Inputs, changed: &BTreeSet<String>) {
     let tests = |name: &str| name.replace(".test.yml", ".yml").replace(".test.yaml", ".yaml");
     let rules: BTreeSet<String> =
         changed.iter().map(|name| if is_test(name) { tests(name) } else { name.clone() }).collect();
-    let stem =
-        |name: &str| name.trim_end_matches(".yml").trim_end_matches(".yaml").trim_end_matches(".test").to_owned();
-    let stems: BTreeSet<String> = rules.iter().map(|name| stem(name)).collect();
+    let stems: BTreeSet<&str> = rules.iter().map(|name| stem(name)).collect();
     let mut some = inputs.clone();
-    some.rules.retain(|f| stems.contains(&stem(&f.name)) || is_filter(&f.content));
+    some.rules.retain(|f| stems.contains(stem(&f.name)) || is_filter(&f.content));
     if some.rules.iter().any(|f| rules.contains(&f.name)) {
         scores(&some);
         past(&some, &rules);
@@ -50,7 +44,7 @@ fn past(inputs: &Inputs, rules: &BTreeSet<String>) {
     let config = &inputs.config;
     // Whether one runs or not: what is on disk is looked at.
     let _ = control::ask(&config.control_socket(), &Request::Flush);
-    let Ok(mut recording) = Recording::open(&config.state_dir(), now().saturating_sub(DAY)..=u64::MAX) else { return };
+    let Ok(mut recording) = Recording::last(&config.state_dir(), hunt::DAY) else { return };
     // What is wrong with the rules was said.
     let Ok(offline) = Offline::load(inputs, false, load::cache_dir(config)) else { return };
     let found = hunt::run(offline, &mut recording, &mut |_| {});

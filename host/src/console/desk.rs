@@ -13,11 +13,10 @@ use crate::control::Daemon;
 use crate::daemon::Shared;
 use crate::explain::{Which, explain};
 use crate::hunt;
-use crate::notice::now;
 use crate::offline::Offline;
 use crate::recorder::Recording;
 use crate::reload::{Inputs, SourceFile};
-use crate::ruletest;
+use crate::ruletest::{self, is_test, stem};
 use crate::text::{chain, hex};
 use crate::viewers::{ViewError, Viewer, Wish};
 
@@ -30,9 +29,6 @@ pub struct Desk {
     /// One at a time: what loads a set beside the live one must not load many.
     busy: Mutex<()>,
 }
-
-/// How far back is hunted, nanoseconds.
-const DAY: u64 = 86_400_000_000_000;
 
 /// An answer: its HTTP status and the JSON.
 pub type Answer = (u16, Json);
@@ -106,8 +102,7 @@ impl Desk {
     /// The set on disk with what was edited in place of its file; of tests only those of this file.
     fn inputs(&self, name: &str, text: Option<&str>) -> Result<Inputs, String> {
         let mut inputs = Inputs::read(self.config()).map_err(|e| chain(&e))?;
-        let stem = stem(name);
-        inputs.rules.retain(|f| f.name == name || !is_test(&f.name) || self::stem(&f.name) == stem);
+        inputs.rules.retain(|f| f.name == name || !is_test(&f.name) || stem(&f.name) == stem(name));
         if let Some(text) = text {
             let content: Arc<[u8]> = text.as_bytes().into();
             let edited = inputs.rules.iter_mut().find(|f| f.name == name);
@@ -168,8 +163,7 @@ impl Desk {
         daemon.flush();
         let found = self.inputs(&q.name, q.text.as_deref()).and_then(|mut inputs| {
             inputs.rules.retain(|f| f.name == q.name || crate::export::is_filter(&f.content));
-            let from = now().saturating_sub(DAY);
-            let mut recording = Recording::open(&inputs.config.state_dir(), from..=u64::MAX).map_err(|e| chain(&e))?;
+            let mut recording = Recording::last(&inputs.config.state_dir(), hunt::DAY).map_err(|e| chain(&e))?;
             Ok(hunt::run(Self::load(&inputs)?, &mut recording, &mut |_| {}))
         });
         match found.map(|found| serde_json::to_value(&found)) {
@@ -203,15 +197,6 @@ fn findings(offline: Offline, rules: &[SourceFile], name: &str) -> Json {
     let tests: Vec<_> = report.verdicts.into_iter().filter(|v| about(&v.file)).collect();
     let broken: Vec<_> = report.broken.into_iter().filter(|(file, _)| about(file)).collect();
     json!({ "diagnostics": diagnostics, "tests": tests, "broken_tests": broken })
-}
-
-fn is_test(name: &str) -> bool {
-    name.ends_with(".test.yml") || name.ends_with(".test.yaml")
-}
-
-fn stem(name: &str) -> &str {
-    let name = name.trim_end_matches(".yml").trim_end_matches(".yaml");
-    name.trim_end_matches(".test")
 }
 
 fn said(status: u16, why: &str) -> Answer {

@@ -13,7 +13,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{ControlError, Daemon};
@@ -72,18 +72,25 @@ impl Drop for HttpServer {
     }
 }
 
+/// The next connection, however long it takes.
+pub(super) async fn next(listener: &TcpListener, what: &'static str) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(e) => {
+                // Out of descriptors, most likely: others close some.
+                tracing::warn!(error = %e, "{what} cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
 async fn accept(listener: TcpListener, daemon: Arc<dyn Daemon>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(e) => {
-                tracing::warn!(error = %e, "metrics port cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+        let stream = next(&listener, "the metrics port").await;
         let daemon = daemon.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {

@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::ControlError;
+use super::http::next;
 use crate::console::{ASSETS, Desk, Door, LONGEST};
 use crate::viewers::{Viewer, Wish};
 
@@ -133,14 +134,7 @@ async fn accept(listener: TcpListener, served: Arc<Served>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(e) => {
-                tracing::warn!(error = %e, "the console cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+        let stream = next(&listener, "the console").await;
         let served = served.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {

@@ -6,9 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::{ExplainError, Which, find, holding, node};
 use crate::detection::Analytic;
-use crate::generation::Interest;
 use crate::guest::Node;
-use crate::kind::{self, KindId};
+use crate::kind;
 use crate::offline::Offline;
 use crate::recorder::Recording;
 use crate::slab::Slab;
@@ -36,7 +35,7 @@ pub struct Tried {
 pub struct Nearest {
     pub analytic: Arc<Analytic>,
     /// Events of the kinds that it looks at.
-    pub looked_at: usize,
+    pub looked_at: u64,
     /// Ids of the alerts that it makes of them.
     pub hits: Vec<String>,
     /// The nearest to a match first, then the nearest in time.
@@ -53,22 +52,9 @@ pub fn nearest(
     at: u64,
 ) -> Result<Nearest, ExplainError> {
     let (guest, analytic) = find(&offline, which)?;
-    let interest = offline.generation.interest.clone();
-    let wanted = |kind: KindId| interest.get(kind.0 as usize).is_some_and(|i| *i != Interest::None);
     let gathered: Mutex<(usize, Vec<String>, Vec<Tried>)> = Mutex::default();
     let (looked_at, _) = offline.run(
-        |feeder| {
-            let mut looked_at = 0;
-            while let Some(mut block) = recording.next(&wanted) {
-                for row in 0..block.rows() {
-                    if recording.covers(block.time(row)) {
-                        feeder.recorded(&mut block, row);
-                        looked_at += 1;
-                    }
-                }
-            }
-            looked_at
-        },
+        |feeder| feeder.recording(recording, &mut |_| {}),
         |finished| {
             let (explained, hits, tried) = &mut *gathered.lock().unwrap_or_else(PoisonError::into_inner);
             let hit = finished.found.iter().filter(|f| f.detection.analytic == analytic);

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -221,6 +222,11 @@ impl Recording {
             span: None,
             path: dir,
         })
+    }
+
+    /// What was recorded in the last so long.
+    pub fn last(state_dir: &Path, since: Duration) -> Result<Recording, RecorderError> {
+        Recording::open(state_dir, now().saturating_sub(since.as_nanos() as u64)..=u64::MAX)
     }
 
     /// The next block that has rows of the wanted kinds and times; `None` at the end. What cannot be read is told in `problems`, and

@@ -165,6 +165,12 @@ fn rule_of(test_file: &str, named: Option<&str>) -> String {
     }
 }
 
+/// What a rule file and its test file have in common: the name without endings.
+pub fn stem(name: &str) -> &str {
+    let name = name.trim_end_matches(".yml").trim_end_matches(".yaml");
+    name.trim_end_matches(".test")
+}
+
 pub fn is_test(name: &str) -> bool {
     name.ends_with(".test.yml") || name.ends_with(".test.yaml")
 }
